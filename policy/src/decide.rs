@@ -1,0 +1,205 @@
+//! The decision. Every request needs a [`Permit`], and only [`decide`] makes one.
+//!
+//! ```compile_fail
+//! let forged = policy::decide::Permit { operation: policy::operation::Operation::GetObject };
+//! ```
+
+use crate::id::{BucketId, TenantId};
+use crate::operation::Operation;
+use crate::place::VerifiedPlace;
+use crate::principal::{Actor, Role};
+use crate::residency::{Residency, ResidencyRefusal};
+use crate::rules::{self, Citation, Rule, RuleId};
+
+/// What the decision knows of a bucket.
+#[derive(Debug, Clone)]
+pub struct BucketFacts {
+    /// Its id.
+    pub id: BucketId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Where its data may rest.
+    pub residency: Residency,
+}
+
+/// A request, as far as the decision depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What is asked.
+    pub operation: Operation,
+    /// Who asks; none when not authenticated.
+    pub actor: Option<&'a Actor>,
+    /// The bucket named, if it exists.
+    pub bucket: Option<&'a BucketFacts>,
+    /// The bucket that a copy reads, if it exists.
+    pub source: Option<&'a BucketFacts>,
+    /// `x-amz-expected-bucket-owner`.
+    pub expected_owner: Option<&'a str>,
+    /// `x-amz-source-expected-bucket-owner`.
+    pub expected_source_owner: Option<&'a str>,
+    /// The tenant's residency, which a new bucket inherits.
+    pub tenant_residency: Option<&'a Residency>,
+    /// Where bytes would rest, the catalog included.
+    pub places: &'a [VerifiedPlace],
+}
+
+/// Leave to do one thing once. Not `Clone`, made by [`decide`] alone.
+#[derive(Debug)]
+pub struct Permit {
+    operation: Operation,
+    tenant: Option<TenantId>,
+    residency: Residency,
+    rules: Vec<RuleId>,
+}
+
+impl Permit {
+    /// What is permitted.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// For whom.
+    #[must_use]
+    pub const fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    /// Where bytes may rest.
+    #[must_use]
+    pub const fn residency(&self) -> &Residency {
+        &self.residency
+    }
+
+    /// The rules that were asked and held.
+    #[must_use]
+    pub fn rules(&self) -> &[RuleId] {
+        &self.rules
+    }
+}
+
+/// A refusal, with the rule that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    rule: Rule,
+    detail: String,
+    told: bool,
+}
+
+impl Denial {
+    fn new(rule: Rule, detail: impl Into<String>, told: bool) -> Self {
+        Self { rule, detail: detail.into(), told }
+    }
+
+    /// The rule that decided.
+    #[must_use]
+    pub const fn rule(&self) -> RuleId {
+        self.rule.id
+    }
+
+    /// What the rule carries out.
+    #[must_use]
+    pub const fn citation(&self) -> Option<Citation> {
+        self.rule.citation
+    }
+
+    /// For principals of the owning tenant: rule, reason, citation.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let citation = self.rule.citation.map(|c| format!(" ({c})")).unwrap_or_default();
+        format!("Denied by rule {}: {}{citation}", self.rule.id, self.detail)
+    }
+
+    /// Whether the caller may read [`Self::message`]; others learn only that access is denied (SECURITY.md rule 9).
+    #[must_use]
+    pub const fn told_to_caller(&self) -> bool {
+        self.told
+    }
+}
+
+/// Decides a request: allow with a permit, or deny with the rule. What is unknown is denied.
+///
+/// # Errors
+/// The [`Denial`].
+pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
+    let mut held = Vec::with_capacity(4);
+    let actor = identity(request, &mut held)?;
+    if let Operation::Admin(_) = request.operation {
+        return admin(request, actor, held);
+    }
+    let Some(tenant) = actor.tenant else {
+        return Err(Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", true));
+    };
+    held.push(rules::TENANT_REQUIRED.id);
+    for bucket in [request.bucket, request.source].into_iter().flatten() {
+        if bucket.tenant != tenant && request.operation != Operation::CreateBucket {
+            return Err(Denial::new(rules::TENANT, "the bucket belongs to another tenant", false));
+        }
+        held.push(rules::TENANT.id);
+    }
+    expected_owner(request, tenant, &mut held)?;
+    let residency = residency(request);
+    if request.operation.stores_bytes() {
+        rests(&residency, request.places, &mut held)?;
+    }
+    held.dedup();
+    Ok(Permit { operation: request.operation, tenant: Some(tenant), residency, rules: held })
+}
+
+fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Actor, Denial> {
+    let Some(actor) = request.actor else {
+        return Err(Denial::new(rules::IDENTITY, "the request is not signed", false));
+    };
+    if !actor.active {
+        return Err(Denial::new(rules::IDENTITY, "the principal is disabled", false));
+    }
+    held.push(rules::IDENTITY.id);
+    Ok(actor)
+}
+
+fn admin(request: &Request<'_>, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
+    if actor.role != Role::PlatformAdministrator || actor.tenant.is_some() {
+        return Err(Denial::new(rules::ADMIN_ROLE, "the principal is no platform administrator", false));
+    }
+    held.push(rules::ADMIN_ROLE.id);
+    Ok(Permit { operation: request.operation, tenant: None, residency: Residency::korea(), rules: held })
+}
+
+fn expected_owner(request: &Request<'_>, tenant: TenantId, held: &mut Vec<RuleId>) -> Result<(), Denial> {
+    let pairs = [(request.expected_owner, request.bucket), (request.expected_source_owner, request.source)];
+    for (expected, bucket) in pairs {
+        let Some(expected) = expected else { continue };
+        let owner = bucket.map_or(tenant, |b| b.tenant);
+        if expected.parse::<TenantId>() != Ok(owner) {
+            return Err(Denial::new(rules::OWNER, "the bucket has another owner than expected", true));
+        }
+        held.push(rules::OWNER.id);
+    }
+    Ok(())
+}
+
+/// A bucket carries what it inherited; a new one inherits from its tenant; the floor is Korea.
+fn residency(request: &Request<'_>) -> Residency {
+    request.bucket.map(|b| &b.residency).or(request.tenant_residency).cloned().unwrap_or_else(Residency::korea)
+}
+
+fn rests(residency: &Residency, places: &[VerifiedPlace], held: &mut Vec<RuleId>) -> Result<(), Denial> {
+    if places.is_empty() {
+        return Err(Denial::new(rules::NOWHERE, "no node is there to keep the data", true));
+    }
+    for place in places {
+        residency.admits(place).map_err(|refusal| {
+            let rule = match refusal {
+                ResidencyRefusal::Unknown => rules::UNKNOWN_PLACE,
+                ResidencyRefusal::Country => rules::KOREA,
+                ResidencyRefusal::Narrowed => rules::NARROWING,
+            };
+            Denial::new(rule, refusal.to_string(), true)
+        })?;
+    }
+    held.push(rules::KOREA.id);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::PrincipalId;
+use crate::operation::AdminOperation;
+use crate::place::{Assurance, Place};
+
+const MINE: TenantId = TenantId::from_bytes([1; 16]);
+const OTHER: TenantId = TenantId::from_bytes([2; 16]);
+
+fn engineer(tenant: TenantId) -> Actor {
+    Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([3; 16]), role: Role::Engineer, active: true }
+}
+
+fn administrator() -> Actor {
+    Actor { tenant: None, role: Role::PlatformAdministrator, ..engineer(MINE) }
+}
+
+fn bucket(tenant: TenantId) -> BucketFacts {
+    BucketFacts { id: BucketId::from_bytes([4; 16]), tenant, residency: Residency::korea() }
+}
+
+fn place(country: &str) -> VerifiedPlace {
+    VerifiedPlace::known(Place {
+        country: country.parse().unwrap(),
+        subdivision: None,
+        site: None,
+        rack: None,
+        operator: None,
+        assurance: Assurance::SelfDeclared,
+    })
+}
+
+fn ask<'a>(operation: Operation, actor: Option<&'a Actor>, bucket: Option<&'a BucketFacts>, places: &'a [VerifiedPlace]) -> Request<'a> {
+    Request { operation, actor, bucket, source: None, expected_owner: None, expected_source_owner: None, tenant_residency: None, places }
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    proptest::sample::select(Operation::S3)
+}
+
+proptest! {
+    #[test]
+    fn nobody_is_permitted_without_identity(operation in operation()) {
+        let (mine, places) = (bucket(MINE), [place("KR")]);
+        let denial = decide(&ask(operation, None, Some(&mine), &places)).unwrap_err();
+        prop_assert_eq!(denial.rule(), rules::IDENTITY.id);
+        prop_assert!(!denial.told_to_caller());
+        let disabled = Actor { active: false, ..engineer(MINE) };
+        prop_assert!(decide(&ask(operation, Some(&disabled), Some(&mine), &places)).is_err());
+    }
+
+    #[test]
+    fn another_tenants_bucket_is_out_of_reach(operation in operation(), as_source: bool) {
+        prop_assume!(operation != Operation::CreateBucket);
+        let (mine, theirs, places, actor) = (bucket(MINE), bucket(OTHER), [place("KR")], engineer(MINE));
+        let mut request = ask(operation, Some(&actor), Some(&mine), &places);
+        prop_assert!(decide(&request).is_ok());
+        if as_source { request.source = Some(&theirs) } else { request.bucket = Some(&theirs) }
+        let denial = decide(&request).unwrap_err();
+        prop_assert_eq!(denial.rule(), rules::TENANT.id);
+        prop_assert!(!denial.told_to_caller(), "nothing about another tenant is told");
+    }
+
+    #[test]
+    fn one_bad_place_among_many_denies_in_any_order(good in 0..4_usize, at in 0..5_usize, abroad: bool) {
+        let mut places = vec![place("KR"); good];
+        let bad = if abroad { place("JP") } else { VerifiedPlace::unknown() };
+        places.insert(at.min(good), bad);
+        let (mine, actor) = (bucket(MINE), engineer(MINE));
+        let denial = decide(&ask(Operation::PutObject, Some(&actor), Some(&mine), &places)).unwrap_err();
+        prop_assert_eq!(denial.rule(), if abroad { rules::KOREA.id } else { rules::UNKNOWN_PLACE.id });
+        prop_assert!(denial.message().contains("PIPA Art. 28-8(1)"));
+    }
+
+    #[test]
+    fn platform_administrators_reach_no_object(operation in operation()) {
+        let (mine, places) = (bucket(MINE), [place("KR")]);
+        prop_assert!(decide(&ask(operation, Some(&administrator()), Some(&mine), &places)).is_err());
+    }
+}
+
+#[test]
+fn reads_do_not_ask_where_bytes_would_rest() {
+    let (mine, actor) = (bucket(MINE), engineer(MINE));
+    assert!(decide(&ask(Operation::GetObject, Some(&actor), Some(&mine), &[])).is_ok());
+    let denial = decide(&ask(Operation::PutObject, Some(&actor), Some(&mine), &[])).unwrap_err();
+    assert_eq!(denial.rule(), rules::NOWHERE.id);
+}
+
+#[test]
+fn an_expected_owner_is_enforced() {
+    let (mine, places, actor) = (bucket(MINE), [place("KR")], engineer(MINE));
+    let owner = MINE.to_string();
+    let mut request = ask(Operation::GetObject, Some(&actor), Some(&mine), &places);
+    request.expected_owner = Some(&owner);
+    assert!(decide(&request).is_ok());
+    for wrong in ["123456789012", ""] {
+        request.expected_owner = Some(wrong);
+        assert_eq!(decide(&request).unwrap_err().rule(), rules::OWNER.id);
+    }
+}
+
+#[test]
+fn the_admin_api_is_for_platform_administrators() {
+    let operation = Operation::Admin(AdminOperation::TenantCreate);
+    assert!(decide(&ask(operation, Some(&administrator()), None, &[])).is_ok());
+    assert_eq!(decide(&ask(operation, Some(&engineer(MINE)), None, &[])).unwrap_err().rule(), rules::ADMIN_ROLE.id);
+}
+
+#[test]
+fn a_narrowed_bucket_refuses_other_sites() {
+    let narrow = Residency::within_korea(["KR-41".parse().unwrap()].into(), std::collections::BTreeSet::new()).unwrap();
+    let (actor, places) = (engineer(MINE), [place("KR")]);
+    let mine = BucketFacts { residency: narrow, ..bucket(MINE) };
+    let denial = decide(&ask(Operation::PutObject, Some(&actor), Some(&mine), &places)).unwrap_err();
+    assert_eq!(denial.rule(), rules::NARROWING.id);
+}

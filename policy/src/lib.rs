@@ -1,0 +1,15 @@
+//! The vocabulary that every crate shares and the one decision that every request needs.
+//!
+//! Pure: no I/O, no async, no clock. What a decision depends on is an argument.
+
+pub mod id;
+pub mod name;
+pub mod time;
+pub mod place;
+pub mod residency;
+pub mod operation;
+pub mod principal;
+pub mod rules;
+pub mod decide;
+
+pub use decide::{decide, Denial, Permit, Request};

@@ -1,0 +1,117 @@
+//! What can be asked for.
+
+macro_rules! operations {
+    ($($variant:ident),* $(,)?) => {
+        /// An operation of the S3 interface or of the admin API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $(#[doc = concat!("`", stringify!($variant), "` of S3.")] $variant,)*
+            /// An S3 operation that this server answers with 501.
+            Unimplemented,
+            /// Refused before it was known what it is.
+            Unparsed,
+            /// An operation of the admin API.
+            Admin(AdminOperation),
+        }
+
+        impl Operation {
+            /// The operation that S3 calls by this name.
+            #[must_use]
+            pub fn from_s3_name(name: &str) -> Option<Self> {
+                match name {
+                    $(stringify!($variant) => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// Its name, as records and messages show it.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)*
+                    Self::Unimplemented => "Unimplemented",
+                    Self::Unparsed => "Unparsed",
+                    Self::Admin(operation) => operation.name(),
+                }
+            }
+
+            /// Every S3 operation that is served.
+            pub const S3: &'static [Self] = &[$(Self::$variant),*];
+        }
+    };
+}
+
+operations! {
+    ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation,
+    PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects, CopyObject,
+    ListObjects, ListObjectsV2,
+    CreateMultipartUpload, UploadPart, UploadPartCopy, ListParts, ListMultipartUploads,
+    CompleteMultipartUpload, AbortMultipartUpload,
+}
+
+impl Operation {
+    /// Whether it puts a tenant's data at rest, so that the places where bytes would rest are judged.
+    #[must_use]
+    pub const fn stores_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::PutObject
+                | Self::CopyObject
+                | Self::CreateMultipartUpload
+                | Self::UploadPart
+                | Self::UploadPartCopy
+                | Self::CompleteMultipartUpload
+                | Self::CreateBucket
+        )
+    }
+
+    /// Whether it needs a bucket that exists.
+    #[must_use]
+    pub const fn needs_bucket(&self) -> bool {
+        !matches!(self, Self::ListBuckets | Self::CreateBucket | Self::Unimplemented | Self::Unparsed | Self::Admin(_))
+    }
+}
+
+macro_rules! admin {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// An operation of the admin API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum AdminOperation {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)*
+        }
+
+        impl AdminOperation {
+            /// Its name, as records and messages show it.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant => concat!("admin:", $name),)* }
+            }
+        }
+    };
+}
+
+admin! {
+    TenantCreate = "TenantCreate",
+    TenantList = "TenantList",
+    PrincipalCreate = "PrincipalCreate",
+    PrincipalList = "PrincipalList",
+    PrincipalDisable = "PrincipalDisable",
+    CredentialCreate = "CredentialCreate",
+    CredentialList = "CredentialList",
+    CredentialRevoke = "CredentialRevoke",
+    BucketResidency = "BucketResidency",
+    AuditList = "AuditList",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        for operation in Operation::S3 {
+            assert_eq!(Operation::from_s3_name(operation.name()), Some(*operation));
+        }
+        assert_eq!(Operation::from_s3_name("PutBucketAcl"), None);
+    }
+}

@@ -1,0 +1,350 @@
+//! The catalog at the level of meaning: what exists, in which order, and what may change together.
+//!
+//! A backend passes the suite in [`suite`]. Every change is checked and applied by one writer, in one
+//! durable step with the access record that describes it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use policy::id::{BodyId, BucketId, TenantId, UploadId, VersionId};
+use policy::name::{BucketName, ObjectKey};
+
+use crate::log::{LogEntry, LogPosition, Record};
+
+pub mod rows;
+mod keys;
+pub mod rocks;
+#[cfg(any(test, feature = "test-kit"))]
+pub mod suite;
+
+pub use rows::{
+    BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow, VersionRow,
+};
+
+/// The catalog could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogError {
+    /// A row makes no sense, or differs from what its index says.
+    #[error("corrupt catalog: {0}")]
+    Corrupt(String),
+    /// The database refused.
+    #[error("catalog: {0}")]
+    Database(#[from] rocksdb::Error),
+    /// The catalog is shutting down.
+    #[error("the catalog is stopping")]
+    Stopped,
+}
+
+/// Why a change was not made. Nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The object is not as the precondition says.
+    #[error("the precondition does not hold")]
+    PreconditionFailed,
+    /// There is no such object.
+    #[error("no such object")]
+    NotFound,
+    /// There is no such bucket.
+    #[error("no such bucket")]
+    BucketGone,
+    /// The bucket's name is taken.
+    #[error("the bucket name is taken")]
+    BucketExists {
+        /// By this tenant.
+        owner: TenantId,
+    },
+    /// The bucket still has objects or uploads.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// There is no such upload.
+    #[error("no such upload")]
+    UploadGone,
+    /// A body is gone or condemned.
+    #[error("a body is gone")]
+    BodyGone,
+    /// The row is there already.
+    #[error("it exists already")]
+    Exists,
+}
+
+/// A commit was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// The change may not be made.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// A write failed before; nothing is written any more.
+    #[error("the catalog takes no more writes: {0}")]
+    Poisoned(String),
+    /// The catalog is shutting down.
+    #[error("the catalog is stopping")]
+    Stopped,
+}
+
+/// Key spaces of rows that only the gateway understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ControlKind {
+    /// The platform's own.
+    Platform,
+    /// Tenants by id.
+    Tenant,
+    /// Tenant names.
+    TenantName,
+    /// Tenant keys by id.
+    TenantKey,
+    /// Principals by id.
+    Principal,
+    /// Credentials by access key.
+    Credential,
+}
+
+/// One control row to be written.
+#[derive(Debug, Clone)]
+pub struct ControlPut {
+    /// Key space.
+    pub kind: ControlKind,
+    /// Key.
+    pub id: Vec<u8>,
+    /// Row.
+    pub value: Vec<u8>,
+    /// Refuse to overwrite.
+    pub only_if_absent: bool,
+}
+
+/// What must hold of the visible version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// There is none.
+    Absent,
+    /// It is this one.
+    Version(VersionId),
+}
+
+/// A new visible version.
+#[derive(Debug, Clone)]
+pub struct PutVersion {
+    /// Bucket.
+    pub bucket: BucketId,
+    /// Object name.
+    pub key: ObjectKey,
+    /// Checked in the same step.
+    pub precondition: Precondition,
+    /// The version.
+    pub row: VersionRow,
+    /// Bodies made for it. Others in the manifest are the completed upload's, or shared.
+    pub new_bodies: Vec<NewBody>,
+    /// The upload that it completes.
+    pub completes: Option<UploadId>,
+}
+
+/// One change, applied whole or not at all.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Only the record.
+    None,
+    /// A bucket.
+    CreateBucket(BucketRow),
+    /// Other settings of a bucket: same id, same name.
+    UpdateBucket(BucketRow),
+    /// An empty bucket goes.
+    DeleteBucket {
+        /// Its id.
+        bucket: BucketId,
+    },
+    /// A version becomes visible; the one before goes.
+    PutVersion(Box<PutVersion>),
+    /// The visible version goes; nothing happens when there is none.
+    DeleteVersion {
+        /// Bucket.
+        bucket: BucketId,
+        /// Object name.
+        key: ObjectKey,
+        /// Checked in the same step.
+        precondition: Precondition,
+    },
+    /// A multipart upload begins.
+    CreateUpload(UploadRow),
+    /// A part; one of the same number is replaced.
+    PutPart {
+        /// Bucket.
+        bucket: BucketId,
+        /// Object name.
+        key: ObjectKey,
+        /// Upload.
+        upload: UploadId,
+        /// The part.
+        part: PartRow,
+        /// Its body.
+        new_body: NewBody,
+    },
+    /// An upload and its parts go.
+    AbortUpload {
+        /// Bucket.
+        bucket: BucketId,
+        /// Object name.
+        key: ObjectKey,
+        /// Upload.
+        upload: UploadId,
+    },
+    /// Control rows, together.
+    PutControl(Vec<ControlPut>),
+    /// The collector claims a body that no commit references; refused when one does.
+    Condemn(BodyId),
+    /// The collector is done with these: condemned rows and garbage rows go.
+    Forget(Vec<GarbageRow>),
+}
+
+/// A change with its access record.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The change.
+    pub change: Change,
+    /// The record, durable together with it.
+    pub record: Option<Record>,
+}
+
+/// A commit is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Where the record stands.
+    pub position: Option<LogPosition>,
+    /// The catalog's sequence of this commit.
+    pub sequence: u64,
+    /// The version that was visible before.
+    pub replaced: Option<VersionId>,
+}
+
+/// Where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Behind this name. A common prefix equal to it is skipped.
+    Key(String),
+    /// Behind every name that begins with this.
+    Prefix(String),
+}
+
+/// Which names to list.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Bucket.
+    pub bucket: BucketId,
+    /// Names begin with this.
+    pub prefix: String,
+    /// Names are grouped up to this.
+    pub delimiter: Option<String>,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// Most items.
+    pub limit: usize,
+}
+
+/// One line of a list.
+#[derive(Debug, Clone)]
+pub enum ListItem {
+    /// An object.
+    Object(ObjectKey, CurrentRow),
+    /// A common prefix.
+    Prefix(String),
+}
+
+/// One page of a list, in byte order.
+#[derive(Debug, Clone, Default)]
+pub struct ListPage {
+    /// Its lines.
+    pub items: Vec<ListItem>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<After>,
+    /// Rows looked at: what a list costs.
+    pub steps: usize,
+}
+
+/// Which uploads to list.
+#[derive(Debug, Clone)]
+pub struct UploadQuery {
+    /// Bucket.
+    pub bucket: BucketId,
+    /// Names begin with this.
+    pub prefix: String,
+    /// Names are grouped up to this.
+    pub delimiter: Option<String>,
+    /// Behind this name.
+    pub key_marker: Option<String>,
+    /// With `key_marker`: behind this upload of that name.
+    pub upload_id_marker: Option<UploadId>,
+    /// Most items.
+    pub limit: usize,
+}
+
+/// One line of a list of uploads.
+#[derive(Debug, Clone)]
+pub enum UploadItem {
+    /// An upload.
+    Upload(Box<UploadRow>),
+    /// A common prefix.
+    Prefix(String),
+}
+
+/// One page of a list of uploads.
+#[derive(Debug, Clone, Default)]
+pub struct UploadPage {
+    /// Its lines, by name and upload id.
+    pub items: Vec<UploadItem>,
+    /// There is more.
+    pub truncated: bool,
+}
+
+/// An object as one snapshot shows it.
+#[derive(Debug, Clone)]
+pub struct ObjectView {
+    /// The listed row.
+    pub current: CurrentRow,
+    /// The version.
+    pub version: VersionRow,
+    /// Sealed bytes of its inline bodies.
+    pub inline: Vec<(BodyId, Bytes)>,
+}
+
+/// Which log entries to read.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordQuery {
+    /// Behind this position.
+    pub after: Option<LogPosition>,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// A catalog.
+#[async_trait]
+pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
+    /// The bucket of a name.
+    async fn bucket(&self, name: &BucketName) -> Result<Option<Arc<BucketRow>>, CatalogError>;
+    /// A tenant's buckets by name.
+    async fn buckets(&self, tenant: TenantId, after: Option<&BucketName>, limit: usize) -> Result<Vec<Arc<BucketRow>>, CatalogError>;
+    /// The listed row of an object.
+    async fn current(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<CurrentRow>, CatalogError>;
+    /// An object with everything that a read needs, from one snapshot.
+    async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectView>, CatalogError>;
+    /// One page of names.
+    async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError>;
+    /// An upload of this bucket and name.
+    async fn upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId) -> Result<Option<UploadRow>, CatalogError>;
+    /// Parts of an upload behind a number.
+    async fn parts(&self, upload: UploadId, after: u32, limit: usize) -> Result<Vec<PartRow>, CatalogError>;
+    /// One page of uploads.
+    async fn uploads(&self, query: &UploadQuery) -> Result<UploadPage, CatalogError>;
+    /// A control row.
+    async fn control(&self, kind: ControlKind, id: &[u8]) -> Result<Option<Vec<u8>>, CatalogError>;
+    /// Control rows in order of their keys.
+    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError>;
+    /// Makes a change and its record durable together.
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+    /// Log entries in order.
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError>;
+    /// Garbage retired at or below a sequence.
+    async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError>;
+    /// `Ok` while writes are taken, else why not.
+    fn health(&self) -> Result<(), String>;
+}

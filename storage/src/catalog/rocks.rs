@@ -1,0 +1,413 @@
+//! The catalog of one machine, on RocksDB. Reads look into the block cache on the calling task and
+//! go to the blocking pool only for what is not there; writes go through the one writer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use policy::id::{BucketId, SessionId, TenantId, UploadId};
+use policy::name::{BucketName, ObjectKey};
+use policy::time::UtcMillis;
+use ring::digest::{digest, SHA256};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, ErrorKind, ReadOptions, ReadTier, DB};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::rows::decode;
+use super::{
+    keys, BucketRow, Catalog, CatalogError, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow, ListPage,
+    ListQuery, Location, ObjectView, PartRow, RecordQuery, UploadPage, UploadQuery, UploadRow, VersionRow,
+};
+use crate::engine::{Content, Engine};
+use crate::log::{self, LogEntry};
+use crate::reads::Reads;
+
+mod apply;
+mod list;
+mod writer;
+
+const QUEUE: usize = 1024;
+
+/// How to open a catalog.
+#[derive(Debug, Clone)]
+pub struct CatalogOptions {
+    /// The process's RocksDB budget.
+    pub engine: Engine,
+    /// This run.
+    pub session: SessionId,
+    /// Now.
+    pub now: UtcMillis,
+}
+
+/// One run of a process, as the catalog remembers it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Its log stream.
+    pub stream: u64,
+    /// When it began.
+    pub opened: UtcMillis,
+    /// It ended, cleanly or as its successor found.
+    pub closed: Option<UtcMillis>,
+}
+
+/// The catalog.
+#[derive(Debug)]
+pub struct RocksCatalog {
+    shared: Arc<Shared>,
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    commit: Commit,
+    answer: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    db: DB,
+    session: SessionRow,
+    reads: Arc<Reads>,
+    buckets: RwLock<Buckets>,
+    poisoned: OnceLock<String>,
+    commits: AtomicU64,
+    batches: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    by_name: BTreeMap<BucketName, Arc<BucketRow>>,
+}
+
+macro_rules! families {
+    ($($name:ident = $text:literal, $content:ident;)*) => {
+        const FAMILIES: &[(&str, Content)] = &[$(($text, Content::$content)),*];
+        impl Shared {
+            $(pub(super) fn $name(&self) -> Result<&ColumnFamily, CatalogError> {
+                self.db.cf_handle($text).ok_or_else(|| CatalogError::Corrupt(concat!("no column family ", $text).to_owned()))
+            })*
+        }
+    };
+}
+
+families! {
+    control_cf = "control", Rows;
+    buckets_cf = "buckets", Rows;
+    current_cf = "current", Rows;
+    versions_cf = "versions", Rows;
+    bodies_cf = "bodies", Rows;
+    inline_cf = "inline", Sealed;
+    uploads_cf = "uploads", Rows;
+    parts_cf = "parts", Rows;
+    garbage_cf = "garbage", Rows;
+    sessions_cf = "sessions", Rows;
+    log_cf = "log", Sealed;
+}
+
+impl RocksCatalog {
+    /// Opens the catalog in `dir`, closes what dead sessions left open, and begins this session.
+    ///
+    /// # Errors
+    /// `Database` when RocksDB refuses, `Corrupt` when rows make no sense.
+    pub fn open(dir: &Path, options: &CatalogOptions) -> Result<Arc<Self>, CatalogError> {
+        let families = FAMILIES.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, options.engine.family(*content)));
+        let db = DB::open_cf_descriptors(&options.engine.database(), dir, families)?;
+        let session = SessionRow { id: options.session, stream: 0, opened: options.now, closed: None };
+        let mut shared = Shared {
+            db,
+            session,
+            reads: Arc::new(Reads::default()),
+            buckets: RwLock::default(),
+            poisoned: OnceLock::new(),
+            commits: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+        };
+        shared.session.stream = shared.begin_session(options.now)?;
+        let sequence = shared.last_sequence()?;
+        shared.load_buckets()?;
+        shared.reads.advance(sequence);
+        let shared = Arc::new(shared);
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let writer = writer::Writer::new(Arc::clone(&shared), sequence);
+        let thread = std::thread::Builder::new()
+            .name("catalog-writer".to_owned())
+            .spawn(move || writer.run(jobs))
+            .map_err(|e| CatalogError::Corrupt(format!("no writer thread: {e}")))?;
+        Ok(Arc::new(Self { shared, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Reads in flight, which hold back the collector.
+    #[must_use]
+    pub fn reads(&self) -> Arc<Reads> {
+        Arc::clone(&self.shared.reads)
+    }
+
+    /// The log stream of this session.
+    #[must_use]
+    pub fn stream(&self) -> u64 {
+        self.shared.session.stream
+    }
+
+    /// Commits and the synced batches that carried them, since the start.
+    #[must_use]
+    pub fn counters(&self) -> (u64, u64) {
+        (self.shared.commits.load(Ordering::Relaxed), self.shared.batches.load(Ordering::Relaxed))
+    }
+
+    /// Sessions that are known, oldest first.
+    ///
+    /// # Errors
+    /// `Database` when RocksDB refuses.
+    pub fn sessions(&self) -> Result<Vec<SessionRow>, CatalogError> {
+        self.shared.sessions()
+    }
+
+    /// Takes no more commits, finishes those under way, closes the session and flushes.
+    ///
+    /// # Errors
+    /// `Database` when RocksDB refuses.
+    pub async fn shutdown(&self, now: UtcMillis) -> Result<(), CatalogError> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || {
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                return Err(CatalogError::Corrupt("the writer panicked".to_owned()));
+            }
+            shared.end_session(now)?;
+            shared.db.flush_wal(true)?;
+            for (name, _) in FAMILIES {
+                if let Some(family) = shared.db.cf_handle(name) {
+                    shared.db.flush_cf(family)?;
+                }
+            }
+            Ok(())
+        });
+        done.await.map_err(|_| CatalogError::Stopped)?
+    }
+
+    /// Looks in the cache first; what is not there is read once on the blocking pool.
+    async fn cached<T, F>(&self, read: F) -> Result<T, CatalogError>
+    where
+        F: Fn(&Shared, ReadTier) -> Result<T, CatalogError> + Send + 'static,
+        T: Send + 'static,
+    {
+        match read(&self.shared, ReadTier::BlockCache) {
+            Err(CatalogError::Database(e)) if e.kind() == ErrorKind::Incomplete => {}
+            answer => return answer,
+        }
+        self.blocking(move |shared| read(shared, ReadTier::All)).await
+    }
+
+    async fn blocking<T, F>(&self, read: F) -> Result<T, CatalogError>
+    where
+        F: FnOnce(&Shared) -> Result<T, CatalogError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(|_| CatalogError::Stopped)?
+    }
+}
+
+impl Shared {
+    pub(super) fn get(&self, family: &ColumnFamily, key: &[u8], options: &ReadOptions) -> Result<Option<Vec<u8>>, CatalogError> {
+        Ok(self.db.get_pinned_cf_opt(family, key, options)?.map(|v| v.to_vec()))
+    }
+
+    fn current_at(&self, bucket: BucketId, name: &[u8], options: &ReadOptions) -> Result<Option<CurrentRow>, CatalogError> {
+        let row = self.db.get_pinned_cf_opt(self.current_cf()?, keys::current(bucket, name), options)?;
+        row.map(|bytes| decode("current", &bytes)).transpose()
+    }
+
+    /// The version behind a current row, checked against the digest there.
+    pub(super) fn version_at(&self, bucket: BucketId, name: &[u8], current: &CurrentRow, options: &ReadOptions) -> Result<VersionRow, CatalogError> {
+        let key = keys::version(bucket, name, current.sequence);
+        let bytes = self.db.get_pinned_cf_opt(self.versions_cf()?, key, options)?;
+        let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("version row missing".to_owned()))?;
+        let row: VersionRow = decode("version", &bytes)?;
+        if digest(&SHA256, &bytes).as_ref() != current.digest || row.version != current.version {
+            return Err(CatalogError::Corrupt("version row differs from its digest".to_owned()));
+        }
+        Ok(row)
+    }
+
+    fn object_at(&self, bucket: BucketId, name: &[u8], tier: ReadTier) -> Result<Option<ObjectView>, CatalogError> {
+        let snapshot = self.db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&snapshot);
+        options.set_read_tier(tier);
+        let Some(current) = self.current_at(bucket, name, &options)? else { return Ok(None) };
+        let version = self.version_at(bucket, name, &current, &options)?;
+        let mut inline = Vec::new();
+        for body in version.bodies.iter().filter(|b| b.location == Location::Inline) {
+            let bytes = self.get(self.inline_cf()?, body.body.as_bytes(), &options)?;
+            let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("inline body missing".to_owned()))?;
+            inline.push((body.body, Bytes::from(bytes)));
+        }
+        Ok(Some(ObjectView { current, version, inline }))
+    }
+
+    fn load_buckets(&self) -> Result<(), CatalogError> {
+        let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        for item in self.db.iterator_cf(self.buckets_cf()?, rocksdb::IteratorMode::Start) {
+            let (_, value) = item?;
+            let row: BucketRow = decode("bucket", &value)?;
+            buckets.by_name.insert(row.name.clone(), Arc::new(row));
+        }
+        Ok(())
+    }
+
+    fn last_sequence(&self) -> Result<u64, CatalogError> {
+        let bytes = self.db.get_cf(self.sessions_cf()?, writer::SEQUENCE_KEY)?;
+        Ok(bytes.and_then(|b| b.as_slice().try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    fn sessions(&self) -> Result<Vec<SessionRow>, CatalogError> {
+        let mut out = Vec::new();
+        for item in self.db.iterator_cf(self.sessions_cf()?, rocksdb::IteratorMode::Start) {
+            let (key, value) = item?;
+            if key.len() == 8 {
+                out.push(decode("session", &value)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The database lock proves that earlier sessions are dead; their successor closes them.
+    fn begin_session(&self, now: UtcMillis) -> Result<u64, CatalogError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        let mut stream = 1;
+        for mut row in self.sessions()? {
+            stream = row.stream + 1;
+            if row.closed.is_none() {
+                row.closed = Some(now);
+                batch.put_cf(self.sessions_cf()?, row.stream.to_be_bytes(), super::rows::encode(&row)?);
+            }
+        }
+        let row = SessionRow { stream, ..self.session.clone() };
+        batch.put_cf(self.sessions_cf()?, stream.to_be_bytes(), super::rows::encode(&row)?);
+        self.db.write_opt(batch, &writer::synced())?;
+        Ok(stream)
+    }
+
+    fn end_session(&self, now: UtcMillis) -> Result<(), CatalogError> {
+        let row = SessionRow { closed: Some(now), ..self.session.clone() };
+        self.db.put_cf_opt(self.sessions_cf()?, row.stream.to_be_bytes(), super::rows::encode(&row)?, &writer::synced())?;
+        Ok(())
+    }
+}
+
+fn tiered(tier: ReadTier) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_read_tier(tier);
+    options
+}
+
+#[async_trait]
+impl Catalog for RocksCatalog {
+    async fn bucket(&self, name: &BucketName) -> Result<Option<Arc<BucketRow>>, CatalogError> {
+        let buckets = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(buckets.by_name.get(name).cloned())
+    }
+
+    async fn buckets(&self, tenant: TenantId, after: Option<&BucketName>, limit: usize) -> Result<Vec<Arc<BucketRow>>, CatalogError> {
+        let buckets = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let range = buckets.by_name.range::<BucketName, _>((from, std::ops::Bound::Unbounded));
+        Ok(range.filter(|(_, row)| row.tenant == tenant).take(limit).map(|(_, row)| Arc::clone(row)).collect())
+    }
+
+    async fn current(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<CurrentRow>, CatalogError> {
+        let key = key.clone();
+        self.cached(move |shared, tier| shared.current_at(bucket, key.as_bytes(), &tiered(tier))).await
+    }
+
+    async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectView>, CatalogError> {
+        let key = key.clone();
+        self.cached(move |shared, tier| shared.object_at(bucket, key.as_bytes(), tier)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
+        let query = query.clone();
+        self.blocking(move |shared| shared.list_page(&query)).await
+    }
+
+    async fn upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        let key = keys::upload(bucket, key.as_bytes(), id);
+        let bytes = self.cached(move |shared, tier| shared.get(shared.uploads_cf()?, &key, &tiered(tier))).await?;
+        bytes.map(|b| decode("upload", &b)).transpose()
+    }
+
+    async fn parts(&self, upload: UploadId, after: u32, limit: usize) -> Result<Vec<PartRow>, CatalogError> {
+        self.blocking(move |shared| shared.parts_page(upload, after, limit)).await
+    }
+
+    async fn uploads(&self, query: &UploadQuery) -> Result<UploadPage, CatalogError> {
+        let query = query.clone();
+        self.blocking(move |shared| shared.uploads_page(&query)).await
+    }
+
+    async fn control(&self, kind: ControlKind, id: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
+        let key = keys::control(kind, id);
+        self.cached(move |shared, tier| shared.get(shared.control_cf()?, &key, &tiered(tier))).await
+    }
+
+    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+        let after = after.map(<[u8]>::to_vec);
+        self.blocking(move |shared| shared.controls_page(kind, after.as_deref(), limit)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or(CommitError::Stopped)?;
+        let (answer, answered) = oneshot::channel();
+        queue.send(Job { commit, answer }).await.map_err(|_| CommitError::Stopped)?;
+        answered.await.map_err(|_| CommitError::Stopped)?
+    }
+
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
+        let query = *query;
+        self.blocking(move |shared| shared.records_page(&query)).await
+    }
+
+    async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError> {
+        self.blocking(move |shared| shared.garbage_page(horizon, limit)).await
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.shared.poisoned.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+}
+
+impl Shared {
+    fn records_page(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
+        let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
+        match query.after {
+            None => cursor.seek_to_first(),
+            Some(position) => {
+                let key = keys::log(position);
+                cursor.seek(key);
+                if cursor.key() == Some(key.as_slice()) {
+                    cursor.next();
+                }
+            }
+        }
+        let mut out = Vec::new();
+        while out.len() < query.limit && let Some((key, value)) = cursor.item() {
+            let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
+            out.push(entry.ok_or_else(|| CatalogError::Corrupt("log entry".to_owned()))?);
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(out)
+    }
+}

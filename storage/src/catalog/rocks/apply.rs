@@ -1,0 +1,542 @@
+//! Changes, applied to the batch in hand: each is checked against what the batch already did and what
+//! the database holds, and leaves no trace when it is refused.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use policy::id::{BodyId, BucketId, UploadId, VersionId};
+use policy::name::{BucketName, ObjectKey};
+use ring::digest::{digest, SHA256};
+use rocksdb::{ColumnFamily, ReadOptions, WriteBatch};
+use serde::Serialize;
+
+use super::writer::{database, synced, SEQUENCE_KEY};
+use super::Shared;
+use crate::catalog::rows::{decode, encode};
+use crate::catalog::{
+    keys, BodyRow, BodyState, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, GarbageRow, Location, NewBody,
+    PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow,
+};
+use crate::log::LogPosition;
+
+/// What a change did.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    pub replaced: Option<VersionId>,
+    pub digest: Option<[u8; 32]>,
+}
+
+type Overlay<K, V> = HashMap<K, Option<V>>;
+
+/// The batch in hand and what it changed so far.
+pub(super) struct Batch<'a> {
+    shared: &'a Shared,
+    write: WriteBatch,
+    current: Overlay<(BucketId, Vec<u8>), CurrentRow>,
+    versions: HashMap<(BucketId, u64), VersionRow>,
+    bodies: Overlay<BodyId, BodyRow>,
+    uploads: Overlay<Vec<u8>, UploadRow>,
+    parts: Overlay<(UploadId, u32), PartRow>,
+    controls: Overlay<Vec<u8>, ()>,
+    buckets: Overlay<BucketName, Arc<BucketRow>>,
+}
+
+type Outcome<T> = Result<T, CommitError>;
+
+fn refuse<T>(refusal: Refusal) -> Outcome<T> {
+    Err(CommitError::Refused(refusal))
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            write: WriteBatch::default(),
+            current: HashMap::new(),
+            versions: HashMap::new(),
+            bodies: HashMap::new(),
+            uploads: HashMap::new(),
+            parts: HashMap::new(),
+            controls: HashMap::new(),
+            buckets: HashMap::new(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.write.size_in_bytes()
+    }
+
+    pub(super) fn log(&mut self, position: LogPosition, entry: &[u8]) -> Result<(), CatalogError> {
+        self.write.put_cf(self.shared.log_cf()?, keys::log(position), entry);
+        Ok(())
+    }
+
+    /// Writes everything with one sync; returns the buckets that changed.
+    pub(super) fn write(mut self, sequence: u64) -> Result<Overlay<BucketName, Arc<BucketRow>>, CatalogError> {
+        if !self.write.is_empty() {
+            self.write.put_cf(self.shared.sessions_cf()?, SEQUENCE_KEY, sequence.to_be_bytes());
+            self.shared.db.write_opt(std::mem::take(&mut self.write), &synced())?;
+        }
+        Ok(self.buckets)
+    }
+
+    /// Applies one change at `sequence`.
+    pub(super) fn apply(&mut self, change: Change, sequence: u64) -> Outcome<Applied> {
+        match change {
+            Change::None => Ok(Applied::default()),
+            Change::CreateBucket(row) => self.create_bucket(row),
+            Change::UpdateBucket(row) => self.update_bucket(row),
+            Change::DeleteBucket { bucket } => self.delete_bucket(bucket),
+            Change::PutVersion(put) => self.put_version(*put, sequence),
+            Change::DeleteVersion { bucket, key, precondition } => self.delete_version(bucket, &key, precondition, sequence),
+            Change::CreateUpload(row) => self.create_upload(row),
+            Change::PutPart { bucket, key, upload, part, new_body } => self.put_part((bucket, &key, upload), part, new_body, sequence),
+            Change::AbortUpload { bucket, key, upload } => self.abort_upload(bucket, &key, upload, sequence),
+            Change::PutControl(rows) => self.put_control(rows),
+            Change::Condemn(body) => self.condemn(body),
+            Change::Forget(rows) => self.forget(&rows),
+        }
+    }
+
+    fn create_bucket(&mut self, row: BucketRow) -> Outcome<Applied> {
+        if let Some(taken) = self.bucket_named(&row.name) {
+            return refuse(Refusal::BucketExists { owner: taken.tenant });
+        }
+        self.keep_bucket(row)
+    }
+
+    fn update_bucket(&mut self, row: BucketRow) -> Outcome<Applied> {
+        match self.bucket_named(&row.name) {
+            Some(known) if known.id == row.id => self.keep_bucket(row),
+            _ => refuse(Refusal::BucketGone),
+        }
+    }
+
+    fn keep_bucket(&mut self, row: BucketRow) -> Outcome<Applied> {
+        let digest = self.put(Shared::buckets_cf, row.id.as_bytes(), &row)?;
+        self.buckets.insert(row.name.clone(), Some(Arc::new(row)));
+        Ok(Applied { digest: Some(digest), replaced: None })
+    }
+
+    fn delete_bucket(&mut self, bucket: BucketId) -> Outcome<Applied> {
+        let Some(row) = self.bucket_by_id(bucket) else { return refuse(Refusal::BucketGone) };
+        if self.has_objects(bucket).map_err(database)? || self.has_uploads(bucket).map_err(database)? {
+            return refuse(Refusal::BucketNotEmpty);
+        }
+        let family = self.shared.buckets_cf().map_err(database)?;
+        self.write.delete_cf(family, bucket.as_bytes());
+        self.buckets.insert(row.name.clone(), None);
+        Ok(Applied::default())
+    }
+
+    fn put_version(&mut self, put: PutVersion, sequence: u64) -> Outcome<Applied> {
+        self.open_bucket(put.bucket)?;
+        let name = put.key.as_bytes();
+        let old = self.current_of(put.bucket, name).map_err(database)?;
+        check(put.precondition, old.as_ref())?;
+        let parts = match put.completes {
+            None => Vec::new(),
+            Some(upload) => self.parts_of_upload(put.bucket, name, upload)?,
+        };
+        let shared = self.shared_bodies(&put, &parts)?;
+        let old_version = old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(database)?;
+        // From here on nothing is refused.
+        for body in &put.new_bodies {
+            self.new_body(body)?;
+        }
+        for body in shared {
+            self.reference(body)?;
+        }
+        if let Some(upload) = put.completes {
+            let kept: Vec<BodyId> = put.row.bodies.iter().map(|b| b.body).collect();
+            self.drop_upload(put.bucket, name, upload, &parts, &kept, sequence)?;
+        }
+        self.drop_version(put.bucket, name, old.as_ref(), old_version, sequence)?;
+        let digest = self.put(Shared::versions_cf, &keys::version(put.bucket, name, sequence), &put.row)?;
+        let row = CurrentRow {
+            version: put.row.version,
+            sequence,
+            size: put.row.size,
+            modified: put.row.modified,
+            list_values: put.row.list_values.clone(),
+            digest,
+        };
+        self.put(Shared::current_cf, &keys::current(put.bucket, name), &row)?;
+        self.versions.insert((put.bucket, sequence), put.row);
+        self.current.insert((put.bucket, name.to_vec()), Some(row));
+        Ok(Applied { replaced: old.map(|row| row.version), digest: Some(digest) })
+    }
+
+    /// Bodies of the manifest that are neither new nor parts of the completed upload: each must be live.
+    fn shared_bodies(&mut self, put: &PutVersion, parts: &[PartRow]) -> Outcome<Vec<BodyId>> {
+        let mut shared = Vec::new();
+        for body in put.row.bodies.iter().map(|b| b.body) {
+            let new = put.new_bodies.iter().any(|n| n.id == body);
+            if new || parts.iter().any(|p| p.body.body == body) {
+                continue;
+            }
+            match self.body_of(body).map_err(database)? {
+                Some(BodyRow { state: BodyState::Live { .. }, .. }) => shared.push(body),
+                _ => return refuse(Refusal::BodyGone),
+            }
+        }
+        for body in &put.new_bodies {
+            if self.body_of(body.id).map_err(database)?.is_some() {
+                return refuse(Refusal::BodyGone);
+            }
+        }
+        Ok(shared)
+    }
+
+    fn delete_version(&mut self, bucket: BucketId, key: &ObjectKey, precondition: Precondition, sequence: u64) -> Outcome<Applied> {
+        self.open_bucket(bucket)?;
+        let name = key.as_bytes();
+        let old = self.current_of(bucket, name).map_err(database)?;
+        if old.is_none() && precondition == Precondition::None {
+            return Ok(Applied::default());
+        }
+        check(precondition, old.as_ref())?;
+        let version = old.as_ref().map(|row| self.version_of(bucket, name, row)).transpose().map_err(database)?;
+        self.drop_version(bucket, name, old.as_ref(), version, sequence)?;
+        let family = self.shared.current_cf().map_err(database)?;
+        self.write.delete_cf(family, keys::current(bucket, name));
+        self.current.insert((bucket, name.to_vec()), None);
+        Ok(Applied { replaced: old.map(|row| row.version), digest: None })
+    }
+
+    fn create_upload(&mut self, row: UploadRow) -> Outcome<Applied> {
+        self.open_bucket(row.bucket)?;
+        let key = keys::upload(row.bucket, row.key.as_bytes(), row.id);
+        let digest = self.put(Shared::uploads_cf, &key, &row)?;
+        self.uploads.insert(key, Some(row));
+        Ok(Applied { digest: Some(digest), replaced: None })
+    }
+
+    fn put_part(&mut self, at: (BucketId, &ObjectKey, UploadId), part: PartRow, new_body: NewBody, sequence: u64) -> Outcome<Applied> {
+        let (bucket, key, upload) = at;
+        self.open_bucket(bucket)?;
+        if self.upload_of(bucket, key.as_bytes(), upload).map_err(database)?.is_none() {
+            return refuse(Refusal::UploadGone);
+        }
+        if self.body_of(new_body.id).map_err(database)?.is_some() {
+            return refuse(Refusal::BodyGone);
+        }
+        let old = self.part_of(upload, part.number).map_err(database)?;
+        self.new_body(&new_body)?;
+        if let Some(old) = old {
+            self.release(old.body.body, sequence)?;
+        }
+        let digest = self.put(Shared::parts_cf, &keys::part(upload, part.number), &part)?;
+        self.parts.insert((upload, part.number), Some(part));
+        Ok(Applied { digest: Some(digest), replaced: None })
+    }
+
+    fn abort_upload(&mut self, bucket: BucketId, key: &ObjectKey, upload: UploadId, sequence: u64) -> Outcome<Applied> {
+        let parts = self.parts_of_upload(bucket, key.as_bytes(), upload)?;
+        self.drop_upload(bucket, key.as_bytes(), upload, &parts, &[], sequence)?;
+        Ok(Applied::default())
+    }
+
+    fn put_control(&mut self, rows: Vec<ControlPut>) -> Outcome<Applied> {
+        let family = self.shared.control_cf().map_err(database)?;
+        for row in rows.iter().filter(|row| row.only_if_absent) {
+            let key = keys::control(row.kind, &row.id);
+            let known = match self.controls.get(&key) {
+                Some(known) => known.is_some(),
+                None => self.shared.get(family, &key, &ReadOptions::default()).map_err(database)?.is_some(),
+            };
+            if known {
+                return refuse(Refusal::Exists);
+            }
+        }
+        let mut context = ring::digest::Context::new(&SHA256);
+        for row in rows {
+            let key = keys::control(row.kind, &row.id);
+            context.update(&row.value);
+            self.write.put_cf(family, &key, &row.value);
+            self.controls.insert(key, Some(()));
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        Ok(Applied { digest: Some(digest), replaced: None })
+    }
+
+    fn condemn(&mut self, body: BodyId) -> Outcome<Applied> {
+        match self.body_of(body).map_err(database)? {
+            Some(BodyRow { state: BodyState::Live { .. }, .. }) => refuse(Refusal::Exists),
+            Some(BodyRow { state: BodyState::Condemned, .. }) => Ok(Applied::default()),
+            None => {
+                let row = BodyRow {
+                    state: BodyState::Condemned,
+                    location: Location::Chunks { pool: 0 },
+                    sealed_bytes: 0,
+                    digest: [0; 32],
+                    session: self.shared.session.id,
+                };
+                self.keep_body(body, row)?;
+                Ok(Applied::default())
+            }
+        }
+    }
+
+    fn forget(&mut self, rows: &[GarbageRow]) -> Outcome<Applied> {
+        for row in rows {
+            if row.retired == 0 {
+                if let Some(BodyRow { state: BodyState::Condemned, .. }) = self.body_of(row.body).map_err(database)? {
+                    let family = self.shared.bodies_cf().map_err(database)?;
+                    self.write.delete_cf(family, row.body.as_bytes());
+                    self.bodies.insert(row.body, None);
+                }
+            } else {
+                let family = self.shared.garbage_cf().map_err(database)?;
+                self.write.delete_cf(family, keys::garbage(row.retired, row.body));
+            }
+        }
+        Ok(Applied::default())
+    }
+
+    fn new_body(&mut self, body: &NewBody) -> Outcome<()> {
+        if let Some(inline) = &body.inline {
+            let family = self.shared.inline_cf().map_err(database)?;
+            self.write.put_cf(family, body.id.as_bytes(), inline);
+        }
+        let row = BodyRow {
+            state: BodyState::Live { refs: 1 },
+            location: body.location,
+            sealed_bytes: body.sealed_bytes,
+            digest: body.digest,
+            session: self.shared.session.id,
+        };
+        self.keep_body(body.id, row)
+    }
+
+    fn reference(&mut self, body: BodyId) -> Outcome<()> {
+        match self.body_of(body).map_err(database)? {
+            Some(BodyRow { state: BodyState::Live { refs }, location, sealed_bytes, digest, session }) => {
+                self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs + 1 }, location, sealed_bytes, digest, session })
+            }
+            _ => refuse(Refusal::BodyGone),
+        }
+    }
+
+    /// One reference less; the last one makes garbage, read in this very step.
+    fn release(&mut self, body: BodyId, sequence: u64) -> Outcome<()> {
+        let Some(row) = self.body_of(body).map_err(database)? else { return Ok(()) };
+        match row.state {
+            BodyState::Live { refs } if refs > 1 => self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs - 1 }, ..row }),
+            BodyState::Live { .. } => {
+                self.write.delete_cf(self.shared.bodies_cf().map_err(database)?, body.as_bytes());
+                self.bodies.insert(body, None);
+                match row.location {
+                    Location::Inline => self.write.delete_cf(self.shared.inline_cf().map_err(database)?, body.as_bytes()),
+                    Location::Chunks { .. } => {
+                        let row = GarbageRow { retired: sequence, body };
+                        self.put(Shared::garbage_cf, &keys::garbage(sequence, body), &row)?;
+                    }
+                }
+                Ok(())
+            }
+            BodyState::Condemned => Ok(()),
+        }
+    }
+
+    fn drop_version(&mut self, bucket: BucketId, name: &[u8], current: Option<&CurrentRow>, version: Option<VersionRow>, sequence: u64) -> Outcome<()> {
+        let (Some(current), Some(version)) = (current, version) else { return Ok(()) };
+        for body in version.bodies {
+            self.release(body.body, sequence)?;
+        }
+        let family = self.shared.versions_cf().map_err(database)?;
+        self.write.delete_cf(family, keys::version(bucket, name, current.sequence));
+        self.versions.remove(&(bucket, current.sequence));
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one internal step of two changes")]
+    fn drop_upload(&mut self, bucket: BucketId, name: &[u8], upload: UploadId, parts: &[PartRow], kept: &[BodyId], sequence: u64) -> Outcome<()> {
+        let kept: std::collections::HashSet<&BodyId> = kept.iter().collect();
+        for part in parts {
+            if !kept.contains(&part.body.body) {
+                self.release(part.body.body, sequence)?;
+            }
+            let family = self.shared.parts_cf().map_err(database)?;
+            self.write.delete_cf(family, keys::part(upload, part.number));
+            self.parts.insert((upload, part.number), None);
+        }
+        let key = keys::upload(bucket, name, upload);
+        self.write.delete_cf(self.shared.uploads_cf().map_err(database)?, &key);
+        self.uploads.insert(key, None);
+        Ok(())
+    }
+
+    fn keep_body(&mut self, body: BodyId, row: BodyRow) -> Outcome<()> {
+        self.put(Shared::bodies_cf, body.as_bytes(), &row)?;
+        self.bodies.insert(body, Some(row));
+        Ok(())
+    }
+
+    fn put<T: Serialize>(&mut self, family: fn(&Shared) -> Result<&ColumnFamily, CatalogError>, key: &[u8], row: &T) -> Outcome<[u8; 32]> {
+        let bytes = encode(row).map_err(database)?;
+        self.write.put_cf(family(self.shared).map_err(database)?, key, &bytes);
+        let mut out = [0; 32];
+        out.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        Ok(out)
+    }
+}
+
+/// Looking things up: the batch first, then the database.
+impl Batch<'_> {
+    fn bucket_named(&self, name: &BucketName) -> Option<Arc<BucketRow>> {
+        self.buckets.get(name).cloned().unwrap_or_else(|| {
+            let known = self.shared.buckets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            known.by_name.get(name).cloned()
+        })
+    }
+
+    fn bucket_by_id(&self, id: BucketId) -> Option<Arc<BucketRow>> {
+        if let Some(row) = self.buckets.values().flatten().find(|row| row.id == id) {
+            return Some(Arc::clone(row));
+        }
+        let known = self.shared.buckets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let row = known.by_name.values().find(|row| row.id == id)?;
+        (!self.buckets.contains_key(&row.name)).then(|| Arc::clone(row))
+    }
+
+    fn open_bucket(&self, id: BucketId) -> Outcome<()> {
+        // The row itself, not the list of all buckets: this runs for every commit.
+        let changed = self.buckets.values().any(|row| row.as_ref().is_none_or(|row| row.id == id));
+        let known = if changed {
+            self.bucket_by_id(id).is_some()
+        } else {
+            let family = self.shared.buckets_cf().map_err(database)?;
+            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| database(e.into()))?.is_some()
+        };
+        if known { Ok(()) } else { refuse(Refusal::BucketGone) }
+    }
+
+    fn current_of(&self, bucket: BucketId, name: &[u8]) -> Result<Option<CurrentRow>, CatalogError> {
+        if let Some(row) = self.current.get(&(bucket, name.to_vec())) {
+            return Ok(row.clone());
+        }
+        self.shared.current_at(bucket, name, &ReadOptions::default())
+    }
+
+    fn version_of(&self, bucket: BucketId, name: &[u8], current: &CurrentRow) -> Result<VersionRow, CatalogError> {
+        if let Some(row) = self.versions.get(&(bucket, current.sequence)) {
+            return Ok(row.clone());
+        }
+        // A corrupt version can still be replaced or deleted: its bodies are then left for the scrub to find.
+        match self.shared.version_at(bucket, name, current, &ReadOptions::default()) {
+            Err(CatalogError::Corrupt(why)) => {
+                tracing::error!(why, version = %current.version, "a corrupt version is removed, its bodies stay");
+                Ok(VersionRow {
+                    version: current.version,
+                    modified: current.modified,
+                    size: 0,
+                    envelope: Vec::new(),
+                    bodies: Vec::new(),
+                    manifest: Vec::new(),
+                    metadata: Vec::new(),
+                    list_values: Vec::new(),
+                })
+            }
+            other => other,
+        }
+    }
+
+    fn body_of(&self, body: BodyId) -> Result<Option<BodyRow>, CatalogError> {
+        looked(&self.bodies, &body, || {
+            let bytes = self.shared.get(self.shared.bodies_cf()?, body.as_bytes(), &ReadOptions::default())?;
+            bytes.map(|b| decode("body", &b)).transpose()
+        })
+    }
+
+    fn upload_of(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        let key = keys::upload(bucket, name, upload);
+        looked(&self.uploads, &key, || {
+            let bytes = self.shared.get(self.shared.uploads_cf()?, &key, &ReadOptions::default())?;
+            bytes.map(|b| decode("upload", &b)).transpose()
+        })
+    }
+
+    fn part_of(&self, upload: UploadId, number: u32) -> Result<Option<PartRow>, CatalogError> {
+        looked(&self.parts, &(upload, number), || {
+            let bytes = self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
+            bytes.map(|b| decode("part", &b)).transpose()
+        })
+    }
+
+    /// Every part of an upload; refused when there is no such upload.
+    fn parts_of_upload(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Outcome<Vec<PartRow>> {
+        if self.upload_of(bucket, name, upload).map_err(database)?.is_none() {
+            return refuse(Refusal::UploadGone);
+        }
+        let stored = self.shared.parts_page(upload, 0, usize::MAX).map_err(database)?;
+        let mut parts: std::collections::BTreeMap<u32, PartRow> = stored.into_iter().map(|p| (p.number, p)).collect();
+        for ((id, number), part) in &self.parts {
+            if *id == upload {
+                match part {
+                    Some(part) => parts.insert(*number, part.clone()),
+                    None => parts.remove(number),
+                };
+            }
+        }
+        Ok(parts.into_values().collect())
+    }
+
+    fn has_objects(&self, bucket: BucketId) -> Result<bool, CatalogError> {
+        if self.current.iter().any(|((id, _), row)| *id == bucket && row.is_some()) {
+            return Ok(true);
+        }
+        let prefix = keys::bucket_prefix(bucket);
+        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.current_cf()?);
+        cursor.seek(&prefix);
+        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+            let name = key.get(keys::BUCKET_PREFIX..).unwrap_or_default().to_vec();
+            if !matches!(self.current.get(&(bucket, name)), Some(None)) {
+                return Ok(true);
+            }
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(false)
+    }
+
+    fn has_uploads(&self, bucket: BucketId) -> Result<bool, CatalogError> {
+        if self.uploads.values().flatten().any(|row| row.bucket == bucket) {
+            return Ok(true);
+        }
+        let prefix = keys::bucket_prefix(bucket);
+        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.uploads_cf()?);
+        cursor.seek(&prefix);
+        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+            if !matches!(self.uploads.get(key), Some(None)) {
+                return Ok(true);
+            }
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(false)
+    }
+}
+
+fn check(precondition: Precondition, current: Option<&CurrentRow>) -> Outcome<()> {
+    match (precondition, current) {
+        (Precondition::None, _) | (Precondition::Absent, None) => Ok(()),
+        (Precondition::Absent, Some(_)) => refuse(Refusal::PreconditionFailed),
+        (Precondition::Version(_), None) => refuse(Refusal::NotFound),
+        (Precondition::Version(wanted), Some(row)) if row.version == wanted => Ok(()),
+        (Precondition::Version(_), Some(_)) => refuse(Refusal::PreconditionFailed),
+    }
+}
+
+fn looked<K: Eq + Hash, V: Clone>(
+    overlay: &Overlay<K, V>,
+    key: &K,
+    stored: impl FnOnce() -> Result<Option<V>, CatalogError>,
+) -> Result<Option<V>, CatalogError> {
+    match overlay.get(key) {
+        Some(known) => Ok(known.clone()),
+        None => stored(),
+    }
+}

@@ -1,0 +1,204 @@
+//! Lists. A common prefix costs one seek, whatever it holds: names are UTF-8, so no name that begins
+//! with `prefix` sorts behind `prefix || 0xFF`.
+
+use policy::id::UploadId;
+use policy::name::ObjectKey;
+use rocksdb::{DBRawIteratorWithThreadMode, ReadOptions, DB};
+
+use super::Shared;
+use crate::catalog::rows::decode;
+use crate::catalog::{
+    keys, After, CatalogError, ControlKind, CurrentRow, GarbageRow, ListItem, ListPage, ListQuery, PartRow, UploadItem, UploadPage,
+    UploadQuery, UploadRow,
+};
+
+type Cursor<'a> = DBRawIteratorWithThreadMode<'a, DB>;
+
+impl Shared {
+    fn bounded(&self, family: &rocksdb::ColumnFamily, prefix: &[u8]) -> Cursor<'_> {
+        let mut options = ReadOptions::default();
+        if let Some(end) = keys::behind(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        self.db.raw_iterator_cf_opt(family, options)
+    }
+
+    pub(super) fn list_page(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
+        let mut page = ListPage::default();
+        if query.limit == 0 {
+            return Ok(page);
+        }
+        let prefix = keys::current(query.bucket, query.prefix.as_bytes());
+        let mut cursor = self.bounded(self.current_cf()?, &prefix);
+        start(&mut cursor, query, &prefix);
+        while let Some((key, value)) = cursor.item() {
+            page.steps += 1;
+            let name = std::str::from_utf8(key.get(keys::BUCKET_PREFIX..).unwrap_or_default())
+                .map_err(|_| CatalogError::Corrupt("object name".to_owned()))?;
+            let group = group_of(name, query);
+            if let Some(group) = &group
+                && matches!(&query.after, Some(After::Key(after)) if after == group)
+            {
+                skip(&mut cursor, query, group);
+                continue;
+            }
+            if page.items.len() == query.limit {
+                page.next = page.items.last().map(|item| match item {
+                    ListItem::Object(key, _) => After::Key(key.as_str().to_owned()),
+                    ListItem::Prefix(prefix) => After::Prefix(prefix.clone()),
+                });
+                break;
+            }
+            match group {
+                Some(group) => {
+                    skip(&mut cursor, query, &group);
+                    page.items.push(ListItem::Prefix(group));
+                }
+                None => {
+                    let row: CurrentRow = decode("current", value)?;
+                    let key: ObjectKey = name.parse().map_err(|_| CatalogError::Corrupt("object name".to_owned()))?;
+                    page.items.push(ListItem::Object(key, row));
+                    cursor.next();
+                }
+            }
+        }
+        cursor.status()?;
+        Ok(page)
+    }
+
+    pub(super) fn parts_page(&self, upload: UploadId, after: u32, limit: usize) -> Result<Vec<PartRow>, CatalogError> {
+        let mut out = Vec::new();
+        let Some(from) = after.checked_add(1) else { return Ok(out) };
+        let mut cursor = self.bounded(self.parts_cf()?, upload.as_bytes());
+        cursor.seek(keys::part(upload, from));
+        while out.len() < limit && let Some((_, value)) = cursor.item() {
+            out.push(decode("part", value)?);
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(out)
+    }
+
+    pub(super) fn controls_page(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+        let prefix = keys::control(kind, &[]);
+        let mut cursor = self.bounded(self.control_cf()?, &prefix);
+        match after {
+            None => cursor.seek(&prefix),
+            Some(after) => {
+                let key = keys::control(kind, after);
+                cursor.seek(&key);
+                if cursor.key() == Some(key.as_slice()) {
+                    cursor.next();
+                }
+            }
+        }
+        let mut out = Vec::new();
+        while out.len() < limit && let Some((key, value)) = cursor.item() {
+            out.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(out)
+    }
+
+    pub(super) fn garbage_page(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError> {
+        let mut cursor = self.db.raw_iterator_cf(self.garbage_cf()?);
+        cursor.seek_to_first();
+        let mut out = Vec::new();
+        while out.len() < limit && let Some((_, value)) = cursor.item() {
+            let row: GarbageRow = decode("garbage", value)?;
+            if row.retired > horizon {
+                break;
+            }
+            out.push(row);
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(out)
+    }
+
+    pub(super) fn uploads_page(&self, query: &UploadQuery) -> Result<UploadPage, CatalogError> {
+        let mut page = UploadPage::default();
+        let mut prefix = keys::bucket_prefix(query.bucket);
+        let bucket = prefix.len();
+        keys::escape(query.prefix.as_bytes(), &mut prefix);
+        let mut cursor = self.bounded(self.uploads_cf()?, &prefix);
+        cursor.seek(&prefix);
+        if let Some(marker) = &query.key_marker {
+            let mut from = keys::escaped(query.bucket, marker.as_bytes());
+            match query.upload_id_marker {
+                Some(id) => {
+                    from.extend_from_slice(id.as_bytes());
+                    from.push(0);
+                }
+                None => from.extend_from_slice(&[0xff; 17]),
+            }
+            if from > prefix {
+                cursor.seek(&from);
+            }
+        }
+        let mut last: Option<String> = None;
+        while let Some((_, value)) = cursor.item() {
+            let row: UploadRow = decode("upload", value)?;
+            let group = query.delimiter.as_deref().and_then(|d| group(row.key.as_str(), &query.prefix, d));
+            if group.is_some() && (group == last || group == query.key_marker) {
+                cursor.next();
+                continue;
+            }
+            if page.items.len() >= query.limit {
+                page.truncated = query.limit > 0;
+                break;
+            }
+            match group {
+                Some(group) => {
+                    let mut behind = prefix.get(..bucket).unwrap_or_default().to_vec();
+                    keys::escape(group.as_bytes(), &mut behind);
+                    behind.push(0xff);
+                    last = Some(group.clone());
+                    page.items.push(UploadItem::Prefix(group));
+                    cursor.seek(&behind);
+                }
+                None => {
+                    page.items.push(UploadItem::Upload(Box::new(row)));
+                    cursor.next();
+                }
+            }
+        }
+        cursor.status()?;
+        Ok(page)
+    }
+}
+
+fn start(cursor: &mut Cursor<'_>, query: &ListQuery, prefix: &[u8]) {
+    let from = match &query.after {
+        None => prefix.to_vec(),
+        Some(After::Key(after)) => {
+            let mut key = keys::current(query.bucket, after.as_bytes());
+            key.push(0);
+            key
+        }
+        Some(After::Prefix(after)) => {
+            let mut key = keys::current(query.bucket, after.as_bytes());
+            key.push(0xff);
+            key
+        }
+    };
+    cursor.seek(if from.as_slice() > prefix { &from } else { prefix });
+}
+
+fn skip(cursor: &mut Cursor<'_>, query: &ListQuery, group: &str) {
+    let mut behind = keys::current(query.bucket, group.as_bytes());
+    behind.push(0xff);
+    cursor.seek(&behind);
+}
+
+fn group_of(name: &str, query: &ListQuery) -> Option<String> {
+    group(name, &query.prefix, query.delimiter.as_deref()?)
+}
+
+/// The common prefix of a name: up to the first delimiter behind the list's prefix.
+fn group(name: &str, prefix: &str, delimiter: &str) -> Option<String> {
+    let rest = name.strip_prefix(prefix)?;
+    let at = rest.find(delimiter)?;
+    name.get(..prefix.len() + at + delimiter.len()).map(str::to_owned)
+}

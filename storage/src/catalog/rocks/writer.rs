@@ -1,0 +1,124 @@
+//! The one writer: drains the queue, checks each change against the batch in hand, writes one synced
+//! batch, answers all. A failed write is final: the process takes no more of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use policy::id::TenantId;
+use rocksdb::WriteOptions;
+use tokio::sync::mpsc;
+
+use super::apply::Batch;
+use super::{Job, Shared};
+use crate::catalog::{CatalogError, CommitError, Committed};
+use crate::log::{Head, LogPosition};
+
+/// Most commits of one batch.
+const BATCH_COMMITS: usize = 256;
+/// Most bytes of one batch.
+const BATCH_BYTES: usize = 8 << 20;
+/// Where the last sequence stands, in the family of sessions.
+pub(super) const SEQUENCE_KEY: &[u8] = b"sequence";
+
+pub(super) fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    sequence: u64,
+    log_sequence: u64,
+    heads: HashMap<Option<TenantId>, Head>,
+}
+
+type Answer = (tokio::sync::oneshot::Sender<Result<Committed, CommitError>>, Result<Committed, CommitError>);
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, sequence: u64) -> Self {
+        Self { shared, sequence, log_sequence: 0, heads: HashMap::new() }
+    }
+
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            if let Some(why) = self.shared.poisoned.get() {
+                drop(first.answer.send(Err(CommitError::Poisoned(why.clone()))));
+                continue;
+            }
+            let shared = Arc::clone(&self.shared);
+            let mut batch = Batch::new(&shared);
+            let mut answers = Vec::new();
+            self.take(first, &mut batch, &mut answers);
+            while answers.len() < BATCH_COMMITS && batch.bytes() < BATCH_BYTES && self.shared.poisoned.get().is_none() {
+                let Ok(job) = jobs.try_recv() else { break };
+                self.take(job, &mut batch, &mut answers);
+            }
+            self.finish(batch, answers);
+        }
+    }
+
+    /// Applies one commit to the batch, whole or not at all.
+    fn take(&mut self, job: Job, batch: &mut Batch<'_>, answers: &mut Vec<Answer>) {
+        let outcome = batch.apply(job.commit.change, self.sequence + 1);
+        let outcome = outcome.and_then(|applied| {
+            self.sequence += 1;
+            let position = match job.commit.record {
+                None => None,
+                Some(record) => {
+                    let head = self.heads.entry(record.tenant).or_default();
+                    let entry = crate::log::encode(record, applied.digest, head).map_err(|e| CommitError::Poisoned(e.to_string()))?;
+                    let position = LogPosition { stream: self.shared.session.stream, sequence: self.log_sequence + 1 };
+                    batch.log(position, &entry).map_err(database)?;
+                    self.log_sequence = position.sequence;
+                    Some(position)
+                }
+            };
+            Ok(Committed { position, sequence: self.sequence, replaced: applied.replaced })
+        });
+        if let Err(CommitError::Poisoned(why)) = &outcome {
+            self.poison(why);
+        }
+        answers.push((job.answer, outcome));
+    }
+
+    fn finish(&self, batch: Batch<'_>, mut answers: Vec<Answer>) {
+        let written = batch.write(self.sequence);
+        match written {
+            Ok(buckets) => {
+                self.shared.reads.advance(self.sequence);
+                let mut known = self.shared.buckets.write().unwrap_or_else(PoisonError::into_inner);
+                for (name, row) in buckets {
+                    match row {
+                        Some(row) => known.by_name.insert(name, row),
+                        None => known.by_name.remove(&name),
+                    };
+                }
+            }
+            Err(error) => {
+                self.poison(&error.to_string());
+                for (_, outcome) in &mut answers {
+                    *outcome = Err(CommitError::Poisoned(error.to_string()));
+                }
+            }
+        }
+        self.shared.batches.fetch_add(1, Ordering::Relaxed);
+        self.shared.commits.fetch_add(u64::try_from(answers.len()).unwrap_or(0), Ordering::Relaxed);
+        for (answer, outcome) in answers {
+            // A requester that hung up has no use for the answer; its commit stands.
+            drop(answer.send(outcome));
+        }
+    }
+
+    fn poison(&self, why: &str) {
+        if self.shared.poisoned.set(why.to_owned()).is_ok() {
+            tracing::error!(why, "the catalog takes no more writes");
+        }
+    }
+}
+
+/// An error of the database while a batch is built: nothing of the batch may be trusted.
+pub(super) fn database(error: CatalogError) -> CommitError {
+    CommitError::Poisoned(error.to_string())
+}

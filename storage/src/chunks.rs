@@ -1,0 +1,252 @@
+//! The chunk store of one disk: sealed bytes in append-only segment files, the truth about them in
+//! RocksDB. A chunk exists when its synced index row does (STORAGE.md rule 2).
+//!
+//! Writes go to the file with direct I/O from pooled buffers, in parallel; one committer thread
+//! syncs the touched files once for all bodies that wait, then writes their rows in one batch.
+//! Reads are buffered: the page cache is the chunk cache.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use policy::id::{BodyId, SessionId, StoreId};
+use policy::place::VerifiedPlace;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::buffer::BufferPool;
+use crate::chunk::ChunkId;
+use crate::engine::Engine;
+use crate::error::StoreError;
+use crate::placement::{Placement, StoreFacts};
+
+mod committer;
+mod files;
+mod index;
+mod read;
+mod reclaim;
+mod scrub;
+mod write;
+
+pub use read::SegmentRun;
+pub use reclaim::Reclaimed;
+pub use scrub::ScrubPage;
+pub use write::{BodyWriter, Receipts};
+
+use committer::{Committer, Job};
+use files::Files;
+use index::Index;
+
+const QUEUE: usize = 1024;
+/// Free space that new bodies may not touch: this, or a twentieth of a small disk.
+const RESERVE: u64 = 512 << 20;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The process's RocksDB budget.
+    pub engine: Engine,
+    /// Buffers, shared with whoever seals and opens.
+    pub pool: Arc<BufferPool>,
+    /// This run.
+    pub session: SessionId,
+    /// Where this disk stands, as the node's identity proves.
+    pub place: VerifiedPlace,
+    /// The id to give a disk that has none yet.
+    pub fresh_id: StoreId,
+}
+
+/// A store.
+#[derive(Debug)]
+pub struct ChunkStore {
+    shared: Arc<Shared>,
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// What writers, readers and the committer share.
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    id: StoreId,
+    session: SessionId,
+    place: VerifiedPlace,
+    index: Index,
+    files: Files,
+    pool: Arc<BufferPool>,
+    poisoned: OnceLock<String>,
+}
+
+impl ChunkStore {
+    /// Opens or formats the store in `dir`.
+    ///
+    /// # Errors
+    /// `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows
+    /// make no sense.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
+        let segments = dir.join("segments");
+        std::fs::create_dir_all(&segments).map_err(|e| StoreError::io("create the store's directory", e))?;
+        let index = Index::open(&dir.join("index"), &options.engine)?;
+        let id = index.store_id(options.fresh_id)?;
+        let files = Files::open(&segments, &index)?;
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            id,
+            session: options.session,
+            place: options.place.clone(),
+            index,
+            files,
+            pool: Arc::clone(&options.pool),
+            poisoned: OnceLock::new(),
+        });
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let committer = Committer::new(Arc::clone(&shared));
+        let thread = std::thread::Builder::new()
+            .name("chunk-committer".to_owned())
+            .spawn(move || committer.run(jobs))
+            .map_err(|e| StoreError::io("start the committer", e))?;
+        Ok(Arc::new(Self { shared, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// Its id, written when the disk was formatted.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.shared.id
+    }
+
+    /// What placement may know.
+    #[must_use]
+    pub fn facts(&self) -> StoreFacts {
+        StoreFacts { id: self.shared.id, place: self.shared.place.clone(), room: self.has_room() }
+    }
+
+    /// Free bytes of the disk and whether new bodies are taken.
+    fn has_room(&self) -> bool {
+        match rustix::fs::statvfs(&self.shared.dir) {
+            Ok(disk) => {
+                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+                free > RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 20)
+            }
+            // Unknown is room: the write itself will tell.
+            Err(error) => {
+                tracing::warn!(%error, "free space is unknown");
+                true
+            }
+        }
+    }
+
+    /// Begins a body.
+    ///
+    /// # Errors
+    /// `Misplaced`, `Residency` or `Poisoned`.
+    pub fn begin(&self, placement: &Placement, body: BodyId) -> Result<BodyWriter, StoreError> {
+        self.health().map_err(StoreError::Poisoned)?;
+        if placement.store() != self.shared.id {
+            return Err(StoreError::Misplaced);
+        }
+        // The second of the three residency checks: the store trusts its own place, not the caller.
+        placement.residency().admits(&self.shared.place)?;
+        Ok(BodyWriter::new(Arc::clone(&self.shared), self.sender()?, placement.pool(), body))
+    }
+
+    /// Reads consecutive segments of a chunk, verified. Fewer come back when the chunk has fewer.
+    ///
+    /// # Errors
+    /// `Absent`, `Corrupt` (reported and counted), `Busy`, or what the disk says.
+    pub async fn read(&self, id: ChunkId, segments: Range<u32>) -> Result<SegmentRun, StoreError> {
+        read::read(&self.shared, id, segments).await
+    }
+
+    /// Removes bodies; those that are not there are done already.
+    ///
+    /// # Errors
+    /// What the index or the disk says.
+    pub async fn delete(&self, bodies: Vec<BodyId>) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Delete { bodies, answer }).await?;
+        answered.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Notes that a body is referenced. A note that is lost is made again by the collector.
+    pub fn settle(&self, body: BodyId) {
+        self.settle_of(self.shared.session, body);
+    }
+
+    /// As [`Self::settle`], for a body that an earlier session wrote.
+    pub fn settle_of(&self, session: SessionId, body: BodyId) {
+        if let Ok(queue) = self.sender()
+            && queue.try_send(Job::Settle { session, body }).is_err()
+        {
+            tracing::debug!(%body, "the committer is busy; the collector settles this body later");
+        }
+    }
+
+    /// Durable bodies that nobody has settled.
+    ///
+    /// # Errors
+    /// What the index says.
+    pub async fn unsettled(&self, limit: usize) -> Result<Vec<(SessionId, BodyId)>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.index.unsettled(limit)).await
+    }
+
+    /// `Ok` while writes are taken, else why not.
+    ///
+    /// # Errors
+    /// The write or sync that failed.
+    pub fn health(&self) -> Result<(), String> {
+        self.shared.poisoned.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Finishes what waits, flushes and stops.
+    ///
+    /// # Errors
+    /// What the index says.
+    pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                return Err(StoreError::Stopped);
+            }
+            shared.files.trim()?;
+            shared.index.flush()
+        })
+        .await
+    }
+
+    fn sender(&self) -> Result<mpsc::Sender<Job>, StoreError> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Stopped)
+    }
+
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        let queue = self.sender()?;
+        queue.send(job).await.map_err(|_| StoreError::Stopped)
+    }
+}
+
+impl Shared {
+    fn poison(&self, error: &StoreError) {
+        let why = error.to_string();
+        tracing::error!(why, "the chunk store takes no more writes");
+        metrics::counter!("gotgan_store_poisoned_total").increment(1);
+        // The first reason stays.
+        let _already = self.poisoned.set(why);
+    }
+
+    /// A chunk whose bytes are not what was written: never served, told, counted.
+    fn report(&self, id: ChunkId, segment: u32) -> StoreError {
+        metrics::counter!("gotgan_chunks_corrupt_total").increment(1);
+        tracing::error!(chunk = %id, segment, store = %self.id, "a stored segment is corrupt: not served");
+        StoreError::Corrupt { chunk: id, segment }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?
+}
+
+#[cfg(test)]
+mod tests;

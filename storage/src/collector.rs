@@ -1,0 +1,92 @@
+//! The collector: removes chunks that nothing references. The body row decides, not a clock: a commit
+//! inserts it, or the collector claims it as condemned, and one of the two fails (STORAGE.md rule 4).
+
+use std::sync::Arc;
+
+use policy::id::SessionId;
+
+use crate::catalog::rocks::RocksCatalog;
+use crate::catalog::{Catalog, CatalogError, Change, Commit, CommitError, GarbageRow, Refusal};
+use crate::chunks::ChunkStore;
+use crate::error::StoreError;
+
+const PAGE: usize = 256;
+
+/// The collector could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The catalog refused.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a round removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Bodies that versions or parts had released.
+    pub garbage: usize,
+    /// Bodies that no commit ever referenced.
+    pub orphans: usize,
+}
+
+/// Collects garbage of one catalog from one store.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    catalog: Arc<RocksCatalog>,
+    chunks: Arc<ChunkStore>,
+    session: SessionId,
+}
+
+impl Collector {
+    /// A collector of this session.
+    #[must_use]
+    pub const fn new(catalog: Arc<RocksCatalog>, chunks: Arc<ChunkStore>, session: SessionId) -> Self {
+        Self { catalog, chunks, session }
+    }
+
+    /// One round over a page of garbage and a page of unsettled bodies.
+    ///
+    /// # Errors
+    /// As [`CollectError`]; what was done stays done, the rest waits for the next round.
+    pub async fn run_once(&self) -> Result<Collected, CollectError> {
+        let horizon = self.catalog.reads().horizon();
+        let rows = self.catalog.garbage(horizon, PAGE).await?;
+        let garbage = rows.len();
+        self.remove(rows).await?;
+        let orphans = self.orphans().await?;
+        Ok(Collected { garbage, orphans })
+    }
+
+    async fn remove(&self, rows: Vec<GarbageRow>) -> Result<(), CollectError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.chunks.delete(rows.iter().map(|row| row.body).collect()).await?;
+        self.catalog.commit(Commit { change: Change::Forget(rows), record: None }).await?;
+        Ok(())
+    }
+
+    /// Durable bodies of dead sessions without a commit. Those of this session may still be committed.
+    async fn orphans(&self) -> Result<usize, CollectError> {
+        let mut condemned = Vec::new();
+        for (session, body) in self.chunks.unsettled(PAGE).await? {
+            if session == self.session {
+                continue;
+            }
+            match self.catalog.commit(Commit { change: Change::Condemn(body), record: None }).await {
+                Ok(_) => condemned.push(GarbageRow { retired: 0, body }),
+                Err(CommitError::Refused(Refusal::Exists)) => self.chunks.settle_of(session, body),
+                Err(other) => return Err(other.into()),
+            }
+        }
+        let count = condemned.len();
+        self.remove(condemned).await?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,79 @@
+//! Errors of the chunk store.
+
+use std::sync::Arc;
+
+use crate::chunk::ChunkId;
+
+/// A chunk store could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Stored bytes differ from what was written. They are never served.
+    #[error("segment {segment} of chunk {chunk} is corrupt")]
+    Corrupt {
+        /// The chunk.
+        chunk: ChunkId,
+        /// The segment in it.
+        segment: u32,
+    },
+    /// The store has no such chunk.
+    #[error("chunk {0} is not in this store")]
+    Absent(ChunkId),
+    /// Not enough free space; reads and deletes go on.
+    #[error("the store has {free} bytes free, less than its reserve")]
+    Full {
+        /// Free bytes.
+        free: u64,
+    },
+    /// The store's own place is outside the placement's residency.
+    #[error("the store's place is refused: {0}")]
+    Residency(#[from] policy::residency::ResidencyRefusal),
+    /// The placement names another store.
+    #[error("the placement names another store")]
+    Misplaced,
+    /// A write or sync failed before; the store takes no more writes.
+    #[error("the store takes no more writes: {0}")]
+    Poisoned(String),
+    /// The system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: &'static str,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// RocksDB refused.
+    #[error("index: {0}")]
+    Index(#[from] rocksdb::Error),
+    /// A row or file that makes no sense.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// Too many bodies are in flight.
+    #[error(transparent)]
+    Busy(#[from] crate::buffer::Exhausted),
+    /// The store is shutting down.
+    #[error("the store is stopping")]
+    Stopped,
+}
+
+impl StoreError {
+    pub(crate) fn io(what: &'static str, source: std::io::Error) -> Self {
+        if source.raw_os_error() == Some(28) {
+            return Self::Full { free: 0 };
+        }
+        Self::Io { what, source: Arc::new(source) }
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Io { .. } | Self::Index(_) | Self::Busy(_) | Self::Stopped => true,
+            Self::Corrupt { .. }
+            | Self::Absent(_)
+            | Self::Residency(_)
+            | Self::Misplaced
+            | Self::Poisoned(_)
+            | Self::Malformed(_) => false,
+        }
+    }
+}
