@@ -1,0 +1,113 @@
+//! The sovereign CA of one installation. It signs what nodes are and where they stand.
+
+use std::path::Path;
+
+use policy::place::Place;
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::claims;
+use crate::files::{malformed, read, write, CertError};
+
+const CA_LIFE: Duration = Duration::days(3650);
+/// Embedded nodes renew at each start; a year bounds a node that is never restarted.
+const NODE_LIFE: Duration = Duration::days(365);
+/// Clocks differ.
+const SKEW: Duration = Duration::minutes(5);
+
+/// A CA that can sign.
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority(..)")
+    }
+}
+
+impl Authority {
+    /// Makes a CA and writes its certificate and its key (mode 0600).
+    ///
+    /// # Errors
+    /// `Make` or `Io`.
+    pub fn create(certificate: &Path, key: &Path) -> Result<Self, CertError> {
+        let pair = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.distinguished_name.push(DnType::CommonName, "Gotgan sovereign CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        (params.not_before, params.not_after) = validity(CA_LIFE);
+        let pem = params.self_signed(&pair)?.pem();
+        let secret = Zeroizing::new(pair.serialize_pem());
+        write(key, secret.as_bytes(), 0o600)?;
+        write(certificate, pem.as_bytes(), 0o644)?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair)?, pem })
+    }
+
+    /// Reads a CA that was made before.
+    ///
+    /// # Errors
+    /// `Io` or `Malformed`.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, CertError> {
+        let pem = String::from_utf8(read(certificate)?).map_err(|e| malformed(certificate, e))?;
+        let secret = Zeroizing::new(read(key)?);
+        let secret = std::str::from_utf8(&secret).map_err(|e| malformed(key, e))?;
+        let pair = KeyPair::from_pem(secret).map_err(|e| malformed(key, e))?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).map_err(|e| malformed(certificate, e))?, pem })
+    }
+
+    /// Its certificate.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Signs a node's identity and writes it. Without a place the certificate makes no claim, and the
+    /// node may keep no data.
+    ///
+    /// # Errors
+    /// `Make` or `Io`.
+    pub fn issue_node(&self, name: &str, place: Option<&Place>, certificate: &Path, key: &Path) -> Result<(), CertError> {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if let Some(value) = place.and_then(claims::encode) {
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&claims::OID, value)];
+        }
+        self.issue(params, certificate, key)
+    }
+
+    /// Signs a TLS server certificate for names and addresses and writes it.
+    ///
+    /// # Errors
+    /// `Make` or `Io`.
+    pub fn issue_server(&self, names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), CertError> {
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name.push(DnType::CommonName, "gotgan");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue(params, certificate, key)
+    }
+
+    fn issue(&self, mut params: CertificateParams, certificate: &Path, key: &Path) -> Result<(), CertError> {
+        (params.not_before, params.not_after) = validity(NODE_LIFE);
+        params.use_authority_key_identifier_extension = true;
+        let pair = KeyPair::generate()?;
+        let pem = params.signed_by(&pair, &self.issuer)?.pem();
+        let secret = Zeroizing::new(pair.serialize_pem());
+        write(key, secret.as_bytes(), 0o600)?;
+        write(certificate, format!("{pem}{}", self.pem).as_bytes(), 0o644)
+    }
+}
+
+fn validity(life: Duration) -> (OffsetDateTime, OffsetDateTime) {
+    let now = OffsetDateTime::now_utc();
+    (now - SKEW, now + life)
+}

@@ -1,0 +1,53 @@
+//! Certificate and key files. Private keys are made with mode 0600 and never overwritten in part.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A certificate could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CertError {
+    /// The file cannot be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The content is not what it should be.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The certificate could not be made.
+    #[error("certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// TLS refused the certificate or key.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CertError> {
+    fs::read(path).map_err(|source| CertError::Io { path: path.to_owned(), source })
+}
+
+pub(crate) fn malformed(path: &Path, why: impl ToString) -> CertError {
+    CertError::Malformed { path: path.to_owned(), why: why.to_string() }
+}
+
+/// Writes a file beside its place, syncs it and renames it.
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CertError> {
+    let io = |source| CertError::Io { path: path.to_owned(), source };
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    let part = path.with_extension("part");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(io)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
+    fs::rename(&part, path).map_err(io)?;
+    fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+}

@@ -1,0 +1,7 @@
+//! Who a node is and where it stands, as X.509 certificates of the sovereign CA say it.
+
+pub mod authority;
+pub mod claims;
+pub mod files;
+pub mod identity;
+pub mod tls;

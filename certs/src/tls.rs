@@ -1,0 +1,103 @@
+//! TLS for listeners: a certificate that can be exchanged without a restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::ServerConfig;
+
+use crate::files::{malformed, CertError};
+
+/// A server certificate read from two files, read again when asked.
+#[derive(Debug)]
+pub struct ServerCertificate {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: RwLock<Arc<CertifiedKey>>,
+}
+
+impl ServerCertificate {
+    /// Reads a PEM chain and its PEM key.
+    ///
+    /// # Errors
+    /// `Malformed` when they are none or do not belong together.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Arc<Self>, CertError> {
+        let current = RwLock::new(Arc::new(read(certificate, key)?));
+        Ok(Arc::new(Self { certificate: certificate.to_owned(), key: key.to_owned(), current }))
+    }
+
+    /// Reads the files again. Connections that stand keep what they have.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), CertError> {
+        let fresh = Arc::new(read(&self.certificate, &self.key)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// The files that it comes from.
+    #[must_use]
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.certificate, &self.key]
+    }
+
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// `Tls` when the library refuses its own defaults.
+    pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, CertError> {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, CertError> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|e| malformed(certificate, e))?;
+    if chain.is_empty() {
+        return Err(malformed(certificate, "no certificate in it"));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| malformed(key, e))?;
+    CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|e| malformed(key, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+
+    #[test]
+    fn certificates_are_exchanged_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
+        let issue = || ca.issue_server(vec!["localhost".to_owned(), "127.0.0.1".to_owned()], &at("s.pem"), &at("s.key")).unwrap();
+        issue();
+        let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
+        assert_eq!(served.config().unwrap().alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        let before = served.current.read().unwrap().cert.clone();
+        issue();
+        served.reload().unwrap();
+        assert_ne!(before, served.current.read().unwrap().cert);
+        std::fs::write(at("s.pem"), "none").unwrap();
+        assert!(served.reload().is_err());
+        assert!(ServerCertificate::load(&at("ca.pem"), &at("s.key")).is_err(), "key of another certificate");
+    }
+}

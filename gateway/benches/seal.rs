@@ -1,0 +1,3 @@
+//! Sealing.
+
+fn main() {}

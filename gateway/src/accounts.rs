@@ -1,0 +1,87 @@
+//! New tenants, principals and credentials: the rows and the one moment at which a secret is seen.
+
+use base64::prelude::{Engine as _, BASE64_URL_SAFE_NO_PAD};
+use policy::id::{AccessKeyId, PrincipalId, TenantId};
+use policy::principal::Role;
+use policy::time::UtcMillis;
+use storage::catalog::{ControlKind, ControlPut};
+use zeroize::Zeroizing;
+
+use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow};
+use crate::error::Error;
+use crate::keys::KeyRing;
+use crate::seal::key::random;
+
+const NAME_MAX: usize = 63;
+const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// A credential with its secret half, shown once.
+#[derive(Debug)]
+pub struct NewCredential {
+    /// The row.
+    pub row: CredentialRow,
+    /// The secret half.
+    pub secret: Zeroizing<String>,
+}
+
+/// Whether a name may be given to a tenant or principal: 1 to 63 of `a-z 0-9 . _ @ -`, beginning with a letter or digit.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._@-".contains(&b);
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    first && name.len() <= NAME_MAX && name.bytes().all(allowed)
+}
+
+/// A tenant with its keys, and the rows to be stored together.
+///
+/// # Errors
+/// `Seal` without randomness.
+pub fn new_tenant(keys: &KeyRing, name: &str, now: UtcMillis) -> Result<(TenantRow, Vec<ControlPut>), Error> {
+    let id = TenantId::time_ordered(now.0, random()?);
+    let (tenant, key) = keys.new_tenant(name, id, now)?;
+    let name = ControlPut {
+        kind: ControlKind::TenantName,
+        id: name.as_bytes().to_vec(),
+        value: id.as_bytes().to_vec(),
+        only_if_absent: true,
+    };
+    let rows = vec![name, tenant.put(true)?, key.put(true)?];
+    Ok((tenant, rows))
+}
+
+/// A principal.
+///
+/// # Errors
+/// `Seal` without randomness.
+pub fn new_principal(tenant: Option<TenantId>, name: &str, role: Role, now: UtcMillis) -> Result<PrincipalRow, Error> {
+    let id = PrincipalId::time_ordered(now.0, random()?);
+    Ok(PrincipalRow { id, tenant, name: name.to_owned(), role, active: true, created: now })
+}
+
+/// A credential of a principal.
+///
+/// # Errors
+/// `Seal` without randomness.
+pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) -> Result<NewCredential, Error> {
+    let letters: String = random::<16>()?.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect();
+    let access_key: AccessKeyId = format!("GTGN{letters}").parse().map_err(|_| Error::Missing("access key"))?;
+    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(Zeroizing::new(random::<30>()?).as_slice()));
+    let sealed = keys.seal_secret(access_key.as_str().as_bytes(), secret.as_bytes())?;
+    let row = CredentialRow { access_key, principal: principal.id, tenant: principal.tenant, secret: sealed, active: true, created: now };
+    Ok(NewCredential { row, secret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["a", "demo", "kim.minji@hospital-1", "0"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", "A", "a b", "a/b", &"x".repeat(64), "곳간"] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The admin address: health, metrics, and the JSON API under `/v1` for tenants, principals,
+//! credentials, bucket residency and the access log. Every API request is signed, decided, recorded.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use http::header::USER_AGENT;
+use http::{Method, Request, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
+use policy::decide::decide;
+use policy::operation::{AdminOperation, Operation};
+use serde_json::{json, Value};
+use storage::catalog::rocks::RocksCatalog;
+use storage::catalog::{Change, Commit, ControlPut};
+
+use crate::clock;
+use crate::context::{Admitted, RequestContext};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::seal::key::random;
+
+mod accounts;
+mod audit;
+mod auth;
+pub mod signing;
+
+use auth::Nonces;
+
+/// Largest JSON document.
+const BODY_MAX: usize = 64 << 10;
+
+/// Everything behind the admin address.
+#[derive(Debug)]
+pub struct Admin {
+    gateway: Arc<Gateway>,
+    catalog: Arc<RocksCatalog>,
+    prometheus: PrometheusHandle,
+    nonces: Nonces,
+}
+
+/// The address of whoever asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// An API request was refused or failed.
+#[derive(Debug)]
+struct Failure {
+    status: StatusCode,
+    message: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        use storage::catalog::{CommitError, Refusal};
+        match &error {
+            Error::Commit(CommitError::Refused(Refusal::Exists)) => Self::new(StatusCode::CONFLICT, "it exists already"),
+            Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
+            _ => {
+                tracing::error!(%error, "an admin request failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
+            }
+        }
+    }
+}
+
+/// What an API request does when it is permitted: rows to commit with its record, and the answer.
+struct Outcome {
+    rows: Vec<ControlPut>,
+    change: Option<Change>,
+    forget: bool,
+    answer: Value,
+}
+
+impl Outcome {
+    const fn answer(answer: Value) -> Self {
+        Self { rows: Vec::new(), change: None, forget: false, answer }
+    }
+
+    const fn rows(rows: Vec<ControlPut>, answer: Value) -> Self {
+        Self { rows, change: None, forget: false, answer }
+    }
+}
+
+/// One call: the path behind `/v1/`, the query and the JSON body.
+struct Call<'a> {
+    path: Vec<&'a str>,
+    query: &'a str,
+    body: Value,
+}
+
+impl Call<'_> {
+    fn text(&self, field: &str) -> Result<&str, Failure> {
+        let text = self.body.get(field).and_then(Value::as_str);
+        text.ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST, format!("the field {field:?} is missing or no text")))
+    }
+
+    fn query(&self, name: &str) -> Option<String> {
+        signing::query_pairs(self.query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+impl Admin {
+    /// The admin side of a gateway.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, catalog: Arc<RocksCatalog>, prometheus: PrometheusHandle) -> Arc<Self> {
+        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default() })
+    }
+
+    /// Its routes.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics_page))
+            .route("/v1/{*path}", any(api))
+            .with_state(self)
+    }
+
+    async fn run(&self, request: Request<Body>, context: &Arc<RequestContext>) -> Result<Value, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
+        let path: Vec<&str> = parts.uri.path().trim_start_matches("/v1/").split('/').collect();
+        let operation = route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
+        context.named(operation.name(), None, None);
+        let account = auth::authenticate(self, &parts, &body, context).await?;
+        let permit = decide(&policy::decide::Request {
+            operation: Operation::Admin(operation),
+            actor: Some(&account.actor),
+            bucket: None,
+            source: None,
+            expected_owner: None,
+            expected_source_owner: None,
+            tenant_residency: None,
+            places: &[],
+        })
+        .map_err(|denial| {
+            context.denied(&denial);
+            Failure::new(StatusCode::FORBIDDEN, if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() })
+        })?;
+        context.permitted(Admitted { permit, account, bucket: None, source: None });
+        let body = if body.is_empty() { Value::Null } else {
+            serde_json::from_slice(&body).map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
+        };
+        let call = Call { path, query: parts.uri.query().unwrap_or(""), body };
+        let outcome = self.perform(operation, &call).await?;
+        self.commit(outcome, context).await
+    }
+
+    async fn perform(&self, operation: AdminOperation, call: &Call<'_>) -> Result<Outcome, Failure> {
+        match operation {
+            AdminOperation::TenantCreate => accounts::create_tenant(self, call),
+            AdminOperation::TenantList => accounts::list_tenants(self).await,
+            AdminOperation::PrincipalCreate => accounts::create_principal(self, call).await,
+            AdminOperation::PrincipalList => accounts::list_principals(self, call).await,
+            AdminOperation::PrincipalDisable => accounts::disable_principal(self, call).await,
+            AdminOperation::CredentialCreate => accounts::create_credential(self, call).await,
+            AdminOperation::CredentialList => accounts::list_credentials(self, call).await,
+            AdminOperation::CredentialRevoke => accounts::revoke_credential(self, call).await,
+            AdminOperation::BucketResidency => accounts::narrow_bucket(self, call).await,
+            AdminOperation::AuditList => audit::list(self, call).await,
+        }
+    }
+
+    /// The change and the record of the request that asked for it are one commit.
+    async fn commit(&self, outcome: Outcome, context: &RequestContext) -> Result<Value, Failure> {
+        if outcome.rows.is_empty() && outcome.change.is_none() {
+            return Ok(outcome.answer);
+        }
+        let change = outcome.change.unwrap_or(Change::PutControl(outcome.rows));
+        let record = self.gateway.recorder.seal(None, context.time, &context.opening(200, None)).await?;
+        self.gateway.catalog.commit(Commit { change, record: Some(record) }).await.map_err(Error::from)?;
+        context.recorded(200);
+        if outcome.forget {
+            self.gateway.identities.forget();
+        }
+        Ok(outcome.answer)
+    }
+}
+
+fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
+    match (method.as_str(), path) {
+        ("GET", ["tenants"]) => Some(AdminOperation::TenantList),
+        ("POST", ["tenants"]) => Some(AdminOperation::TenantCreate),
+        ("GET", ["principals"]) => Some(AdminOperation::PrincipalList),
+        ("POST", ["principals"]) => Some(AdminOperation::PrincipalCreate),
+        ("POST", ["principals", _, "disable"]) => Some(AdminOperation::PrincipalDisable),
+        ("GET", ["credentials"]) => Some(AdminOperation::CredentialList),
+        ("POST", ["credentials"]) => Some(AdminOperation::CredentialCreate),
+        ("POST", ["credentials", _, "revoke"]) => Some(AdminOperation::CredentialRevoke),
+        ("PUT", ["buckets", _, "residency"]) => Some(AdminOperation::BucketResidency),
+        ("GET", ["audit"]) => Some(AdminOperation::AuditList),
+        _ => None,
+    }
+}
+
+async fn api(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>, request: Request<Body>) -> Response {
+    let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
+    let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
+    let outcome = admin.run(request, &context).await;
+    let (status, mut answer, error) = match outcome {
+        Ok(answer) => (StatusCode::OK, answer, None),
+        Err(failure) => (failure.status, json!({ "error": failure.message }), Some(failure.message)),
+    };
+    if context.recorded_status().is_none() {
+        let opening = context.opening(status.as_u16(), error);
+        if let Err(error) = admin.gateway.recorder.append(None, context.time, &opening).await {
+            tracing::error!(%error, "no access record, so no answer");
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" }))).into_response();
+        }
+    }
+    if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {
+        answer.insert("request_id".to_owned(), Value::String(id));
+    }
+    (status, Json(answer)).into_response()
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let catalog = admin.gateway.catalog.health().map_err(|why| format!("catalog: {why}"));
+    let store = admin.gateway.chunks.health().map_err(|why| format!("store: {why}"));
+    match catalog.and(store) {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
+}
+
+async fn metrics_page(State(admin): State<Arc<Admin>>) -> String {
+    let (commits, batches) = admin.catalog.counters();
+    metrics::counter!("gotgan_commits_total").absolute(commits);
+    metrics::counter!("gotgan_commit_batches_total").absolute(batches);
+    let (size, live) = admin.gateway.chunks.usage();
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; bytes below 2^53 are exact")]
+    for (kind, bytes) in [("written", size), ("live", live)] {
+        metrics::gauge!("gotgan_segment_bytes", "kind" => kind).set(bytes as f64);
+    }
+    admin.prometheus.render()
+}

@@ -1,0 +1,170 @@
+//! The access log as people read it: opened, filtered, one page at a time, each request with its
+//! closing record where there is one nearby.
+
+use std::collections::HashMap;
+
+use http::StatusCode;
+use serde_json::{json, Value};
+use storage::catalog::RecordQuery;
+use storage::log::{LogEntry, LogPosition, RecordKind};
+
+use super::{Admin, Call, Failure, Outcome};
+use crate::clock::rfc3339;
+use crate::control::{read, TenantRow};
+use crate::error::Error;
+use crate::record::{Access, Closing, Content};
+
+/// Entries read for one page.
+const PAGE: usize = 1000;
+/// Entries behind a page in which closing records are looked for.
+const AHEAD: usize = 4000;
+/// What filters match exactly.
+const FIELDS: [&str; 9] = ["tenant", "principal", "credential", "operation", "bucket", "key", "decision", "status", "request_id"];
+
+struct Filter {
+    wanted: Vec<(&'static str, String)>,
+    from: Option<String>,
+    until: Option<String>,
+    /// S3 requests, unless all kinds are asked for.
+    everything: bool,
+}
+
+/// One page: `lines`, and `next` when there may be more.
+pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let filter = filter(call);
+    let after = call.query("after").map(|text| position(&text)).transpose()?;
+    let entries = page(admin, after, PAGE).await?;
+    let next = entries.last().filter(|_| entries.len() == PAGE).map(|entry| entry.position.to_string());
+    let mut lines = Vec::new();
+    let mut closings = HashMap::new();
+    let mut names = HashMap::new();
+    for entry in &entries {
+        match admin.gateway.recorder.open(entry).await {
+            Ok(Content::Opening(access)) => {
+                let tenant = name_of(admin, &mut names, access.tenant.as_deref()).await?;
+                lines.push(opening(entry, &access, tenant));
+            }
+            Ok(Content::Closing(closing)) => drop(closings.insert(closing.request.clone(), closing)),
+            Ok(Content::Control(control)) => lines.push(json!({
+                "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "control",
+                "event": control.event, "detail": control.detail,
+            })),
+            // A record that does not open is shown, not skipped: it is evidence of damage.
+            Err(error) => lines.push(json!({
+                "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "unreadable", "error": error.to_string(),
+            })),
+        }
+    }
+    lines.retain(|line| filter.admits(line));
+    if let Some(last) = entries.last().filter(|_| !lines.is_empty()) {
+        look_ahead(admin, last.position, &mut closings).await?;
+    }
+    for line in &mut lines {
+        close(line, &closings);
+    }
+    Ok(Outcome::answer(json!({ "lines": lines, "next": next })))
+}
+
+async fn page(admin: &Admin, after: Option<LogPosition>, limit: usize) -> Result<Vec<LogEntry>, Failure> {
+    Ok(admin.gateway.catalog.records(&RecordQuery { after, limit }).await.map_err(Error::from)?)
+}
+
+async fn look_ahead(admin: &Admin, after: LogPosition, closings: &mut HashMap<String, Closing>) -> Result<(), Failure> {
+    for entry in page(admin, Some(after), AHEAD).await? {
+        if entry.kind == RecordKind::Closing
+            && let Ok(Content::Closing(closing)) = admin.gateway.recorder.open(&entry).await
+        {
+            closings.insert(closing.request.clone(), closing);
+        }
+    }
+    Ok(())
+}
+
+async fn name_of(admin: &Admin, names: &mut HashMap<String, String>, id: Option<&str>) -> Result<Option<String>, Failure> {
+    let Some(id) = id else { return Ok(None) };
+    if let Some(name) = names.get(id) {
+        return Ok(Some(name.clone()));
+    }
+    let row = match id.parse::<policy::id::TenantId>() {
+        Ok(tenant) => read::<TenantRow>(&*admin.gateway.catalog, tenant.as_bytes()).await?,
+        Err(_) => None,
+    };
+    let name = row.map_or_else(|| id.to_owned(), |row| row.name);
+    names.insert(id.to_owned(), name.clone());
+    Ok(Some(name))
+}
+
+fn opening(entry: &LogEntry, access: &Access, tenant: Option<String>) -> Value {
+    json!({
+        "sequence": entry.position.to_string(),
+        "time": rfc3339(entry.time),
+        "request_id": access.request,
+        "tenant": tenant,
+        "tenant_id": access.tenant,
+        "principal": access.principal,
+        "credential": access.credential,
+        "source": access.source,
+        "user_agent": access.user_agent,
+        "operation": access.operation,
+        "bucket": access.bucket,
+        "key": access.key,
+        "version": access.version,
+        "bytes": access.bytes,
+        "offset": access.offset,
+        "status": access.status,
+        "error": access.error,
+        "decision": access.decision,
+        "rules": access.rules,
+        "citation": access.citation,
+        "key_id": access.key_id,
+        "key_version": access.key_version,
+        "duration_ms": milliseconds(access.duration_us),
+    })
+}
+
+fn close(line: &mut Value, closings: &HashMap<String, Closing>) {
+    let closing = line.get("request_id").and_then(Value::as_str).and_then(|id| closings.get(id));
+    if let (Some(closing), Some(fields)) = (closing, line.as_object_mut()) {
+        let closing = json!({
+            "status": closing.status,
+            "bytes_sent": closing.bytes_sent,
+            "duration_ms": milliseconds(closing.duration_us),
+            "outcome": closing.outcome,
+        });
+        fields.insert("closing".to_owned(), closing);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 microseconds")]
+fn milliseconds(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+fn position(text: &str) -> Result<LogPosition, Failure> {
+    let parsed = text.split_once('.').and_then(|(stream, sequence)| {
+        Some(LogPosition { stream: stream.parse().ok()?, sequence: sequence.parse().ok()? })
+    });
+    parsed.ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST, "after is a sequence such as 1.42"))
+}
+
+fn filter(call: &Call<'_>) -> Filter {
+    let wanted = FIELDS.into_iter().filter_map(|field| Some((field, call.query(field)?))).collect();
+    Filter { wanted, from: call.query("from"), until: call.query("until"), everything: call.query("all").is_some() }
+}
+
+impl Filter {
+    fn admits(&self, line: &Value) -> bool {
+        let text = |field: &str| match line.get(field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        };
+        let operation = text("operation");
+        let kind = self.everything || !(operation.starts_with("admin:") || operation == "control");
+        let time = text("time");
+        kind && self.from.as_ref().is_none_or(|from| time >= *from)
+            && self.until.as_ref().is_none_or(|until| time < *until)
+            && self.wanted.iter().all(|(field, value)| text(field) == *value || (*field == "tenant" && text("tenant_id") == *value))
+    }
+}
+

@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod admin;
+mod client;
+mod config;
+mod serve;
+mod table;
+
+/// Gotgan (곳간), a sovereign object store: S3 outside, sealed per tenant inside, in Korea only.
+#[derive(Debug, Parser)]
+#[command(name = "gotgan", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(Box<serve::ServeArgs>),
+    /// Organisations whose data is kept apart.
+    #[command(subcommand)]
+    Tenant(admin::Tenant),
+    /// Users and services.
+    #[command(subcommand)]
+    Principal(admin::Principal),
+    /// Access keys.
+    #[command(subcommand)]
+    Credential(admin::Credential),
+    /// Buckets, as far as administrators decide about them.
+    #[command(subcommand)]
+    Bucket(admin::Bucket),
+    /// The access log.
+    #[command(subcommand)]
+    Audit(admin::Audit),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// How to reach the admin API.
+#[derive(Debug, Clone, Args)]
+struct Reach {
+    /// Data directory of a server on this machine: its bootstrap.json names address and administrator.
+    #[arg(long, value_name = "DIR", global = true, env = "GOTGAN_DATA")]
+    data: Option<PathBuf>,
+    /// A bootstrap.json, instead of --data.
+    #[arg(long, value_name = "FILE", global = true)]
+    bootstrap: Option<PathBuf>,
+    /// Certificate of the CA that signed the server's certificate (PEM); DIR/certs/ca.pem with --data.
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// A command failed; said to the person who typed it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct CommandError(String);
+
+impl CommandError {
+    fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Runs the command line; the exit code is 0 when all went well.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Tenant(command) => admin::tenant(&command),
+        Command::Principal(command) => admin::principal(&command),
+        Command::Credential(command) => admin::credential(&command),
+        Command::Bucket(command) => admin::bucket(&command),
+        Command::Audit(command) => admin::audit(&command),
+        Command::Config(command) => config::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("gotgan: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on standard error, which may be gone.
+fn say(line: &str) {
+    use std::io::Write;
+    let _gone = writeln!(std::io::stderr(), "{line}").is_err();
+}
+
+/// One line on standard output.
+fn print(line: &str) -> Result<(), CommandError> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}").map_err(CommandError::new)
+}

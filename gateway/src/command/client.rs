@@ -1,0 +1,129 @@
+//! Calls to the admin API, signed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::{CommandError, Reach};
+use crate::admin::signing::{self, Signed, NONCE};
+use crate::bootstrap::Bootstrap;
+use crate::clock;
+use crate::seal::key::random;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const ANSWER_MAX: usize = 64 << 20;
+
+/// A client of one server.
+pub(super) struct Client {
+    bootstrap: Bootstrap,
+    ca: Option<PathBuf>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Client {
+    pub(super) fn new(reach: &Reach) -> Result<Self, CommandError> {
+        let path = match (&reach.bootstrap, &reach.data) {
+            (Some(file), _) => file.clone(),
+            (None, Some(dir)) => dir.join("bootstrap.json"),
+            (None, None) => return Err(CommandError("name the server: --data DIR, or --bootstrap FILE".to_owned())),
+        };
+        let text = std::fs::read(&path).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
+        let bootstrap: Bootstrap = serde_json::from_slice(&text).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
+        if bootstrap.admin_access_key_id.is_empty() {
+            return Err(CommandError(format!("{} holds no administrator: give one that does by --bootstrap FILE", path.display())));
+        }
+        let ca = reach.ca.clone().or_else(|| reach.data.as_ref().map(|d| d.join("certs/ca.pem")));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::new)?;
+        Ok(Self { bootstrap, ca, runtime })
+    }
+
+    pub(super) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, CommandError> {
+        let pairs: Vec<String> = query.iter().map(|(k, v)| format!("{k}={}", signing::escape(v))).collect();
+        self.call("GET", &format!("{path}?{}", pairs.join("&")), None)
+    }
+
+    pub(super) fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value, CommandError> {
+        self.call(method, path, Some(body))
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
+        let call = tokio::time::timeout(DEADLINE, self.exchange(method, path, body));
+        self.runtime.block_on(async { call.await.map_err(|_| CommandError("the server did not answer in time".to_owned()))? })
+    }
+
+    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
+        let base: Uri = self.bootstrap.admin_endpoint.parse().map_err(CommandError::new)?;
+        let authority = base.authority().ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?.clone();
+        let request = self.request(method, path, authority.as_str(), body)?;
+        let stream = TcpStream::connect(authority.as_str()).await;
+        let stream = stream.map_err(|e| CommandError(format!("no server at {}: {e}", self.bootstrap.admin_endpoint)))?;
+        let (status, bytes) = if base.scheme_str() == Some("https") {
+            let name = ServerName::try_from(authority.host().to_owned()).map_err(CommandError::new)?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(self.ca.as_deref())?));
+            let stream = connector.connect(name, stream).await.map_err(CommandError::new)?;
+            talk(TokioIo::new(stream), request).await?
+        } else {
+            talk(TokioIo::new(stream), request).await?
+        };
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| CommandError(format!("the server answered {status} without JSON")))?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let why = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
+        Err(CommandError(format!("{why} ({status})")))
+    }
+
+    fn request(&self, method: &str, path: &str, host: &str, body: Option<&Value>) -> Result<Request<Full<bytes::Bytes>>, CommandError> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let uri: Uri = path.parse().map_err(CommandError::new)?;
+        let (date, digest) = (signing::date(clock::now()), signing::sha256_hex(body.as_bytes()));
+        let nonce = hex::encode(random::<16>().map_err(CommandError::new)?);
+        let signed = Signed { method, uri: &uri, host, date: &date, nonce: &nonce, body: &digest };
+        let b = &self.bootstrap;
+        let authorization = signed.authorization(&b.admin_access_key_id, &b.admin_secret_access_key, &b.region);
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", host)
+            .header("user-agent", concat!("gotgan/", env!("CARGO_PKG_VERSION")))
+            .header("x-amz-date", &date)
+            .header("x-amz-content-sha256", &digest)
+            .header(NONCE, &nonce)
+            .header("authorization", authorization)
+            .body(Full::from(body))
+            .map_err(CommandError::new)
+    }
+}
+
+async fn talk<I>(io: TokioIo<I>, request: Request<Full<bytes::Bytes>>) -> Result<(http::StatusCode, bytes::Bytes), CommandError>
+where
+    TokioIo<I>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(CommandError::new)?;
+    let driven = tokio::spawn(connection);
+    let answer = sender.send_request(request).await.map_err(CommandError::new)?;
+    let status = answer.status();
+    let bytes = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(CommandError::new)?.to_bytes();
+    driven.abort();
+    Ok((status, bytes))
+}
+
+fn trust(ca: Option<&Path>) -> Result<rustls::ClientConfig, CommandError> {
+    let ca = ca.ok_or_else(|| CommandError("the server uses TLS: give its CA certificate by --ca FILE".to_owned()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).map_err(CommandError::new)? {
+        roots.add(certificate.map_err(CommandError::new)?).map_err(CommandError::new)?;
+    }
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(CommandError::new)?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

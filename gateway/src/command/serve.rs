@@ -1,0 +1,174 @@
+//! `gotgan serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{signal, SignalKind};
+use tracing_subscriber::EnvFilter;
+
+use super::{print, CommandError};
+use crate::bootstrap::Bootstrap;
+use crate::config::Config;
+use crate::serve::Server;
+
+/// Threads for work that blocks: chunk writes, cold reads, lists.
+const BLOCKING_THREADS: usize = 64;
+
+/// Flags win over environment and file.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Data directory; made at the first start.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Address of the S3 interface [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "ADDR:PORT")]
+    s3: Option<String>,
+    /// Address of admin API, health and metrics [default: 127.0.0.1:9001].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Region name that clients see [default: kr-gyeonggi-1]. It never chooses a place.
+    #[arg(long)]
+    region: Option<String>,
+    /// Domain whose subdomains are bucket names.
+    #[arg(long)]
+    domain: Option<String>,
+    /// Country of this node (ISO 3166-1), or `none`; KR at the first start. Issues a new identity.
+    #[arg(long)]
+    country: Option<String>,
+    /// Subdivision of this node (ISO 3166-2); KR-41 at the first start.
+    #[arg(long)]
+    subdivision: Option<String>,
+    /// Building of this node.
+    #[arg(long)]
+    site: Option<String>,
+    /// Rack of this node.
+    #[arg(long)]
+    rack: Option<String>,
+    /// Who runs this machine.
+    #[arg(long)]
+    operator: Option<String>,
+    /// Directory of the root key [default: DIR.root].
+    #[arg(long, value_name = "DIR")]
+    root_dir: Option<String>,
+    /// File with the passphrase that seals the root key.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<String>,
+    /// Names for a TLS certificate of the own CA, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    tls_names: Option<String>,
+    /// TLS certificate chain (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<String>,
+    /// TLS private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Serve plain HTTP beyond loopback: secrets and data are readable on the network.
+    #[arg(long)]
+    danger_plain_http: bool,
+    /// Keep the root key inside the data directory: a copy of the data carries its key.
+    #[arg(long)]
+    danger_root_key_inside_data: bool,
+}
+
+impl ServeArgs {
+    fn config(&self) -> Result<Config, CommandError> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars()).map_err(CommandError::new)?;
+        let pairs: [(&Option<String>, &mut String); 15] = [
+            (&self.data, &mut config.data),
+            (&self.s3, &mut config.listen.s3),
+            (&self.admin, &mut config.listen.admin),
+            (&self.region, &mut config.region),
+            (&self.domain, &mut config.listen.domain),
+            (&self.country, &mut config.node.country),
+            (&self.subdivision, &mut config.node.subdivision),
+            (&self.site, &mut config.node.site),
+            (&self.rack, &mut config.node.rack),
+            (&self.operator, &mut config.node.operator),
+            (&self.root_dir, &mut config.root.dir),
+            (&self.passphrase_file, &mut config.root.passphrase_file),
+            (&self.tls_names, &mut config.tls.names),
+            (&self.tls_certificate, &mut config.tls.certificate),
+            (&self.tls_key, &mut config.tls.key),
+        ];
+        for (flag, value) in pairs {
+            if let Some(flag) = flag {
+                flag.clone_into(value);
+            }
+        }
+        config.danger.plain_http |= self.danger_plain_http;
+        config.danger.root_key_inside_data |= self.danger_root_key_inside_data;
+        Ok(config)
+    }
+}
+
+pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
+    let config = args.config()?;
+    log_to_stderr(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(CommandError::new)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::new)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::new)?;
+        let server = Server::open(&config).await.map_err(CommandError::new)?;
+        if let Some(first) = &server.first {
+            welcome(first, &config)?;
+        }
+        let stop = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        server.run(stop).await.map_err(CommandError::new)
+    })
+}
+
+fn log_to_stderr(config: &Config) -> Result<(), CommandError> {
+    // s3s logs whole requests, which hold secrets and names.
+    let filter = EnvFilter::try_new(format!("{},s3s=off", config.log.filter)).map_err(CommandError::new)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format.as_str() {
+        "json" => builder.json().init(),
+        "text" => builder.with_ansi(false).init(),
+        other => return Err(CommandError(format!("log.format is text or json, not {other:?}"))),
+    }
+    Ok(())
+}
+
+/// Told once, to the person who started it.
+fn welcome(first: &Bootstrap, config: &Config) -> Result<(), CommandError> {
+    print(&format!(
+        "
+  Gotgan is ready (곳간이 준비되었습니다).
+
+    S3 endpoint        {}
+    region             {}
+    tenant             {}
+    access key id      {}
+    secret access key  {}
+
+    admin endpoint     {}
+    admin access key   {}
+    admin secret       {}
+
+  This is also in {}/bootstrap.json (mode 0600). Delete that file once the secrets are kept elsewhere.
+  The root key is in {}: back it up apart from the data. Without it nothing here can ever be read.
+",
+        first.s3_endpoint,
+        first.region,
+        first.tenant,
+        first.access_key_id,
+        first.secret_access_key,
+        first.admin_endpoint,
+        first.admin_access_key_id,
+        first.admin_secret_access_key,
+        config.data,
+        config.root_dir().map_err(CommandError::new)?.display(),
+    ))
+}

@@ -1,0 +1,314 @@
+//! Configuration: defaults, then a TOML file, then `GOTGAN_*` environment variables, then flags.
+//! A key that is not known is an error.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// The whole configuration. An empty text means "not set".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Data directory.
+    pub data: String,
+    /// Region name that clients see. It never chooses a place.
+    pub region: String,
+    /// Addresses.
+    pub listen: Listen,
+    /// TLS files; without them the own CA signs a certificate.
+    pub tls: Tls,
+    /// Where this node stands.
+    pub node: Node,
+    /// The root key.
+    pub root: Root,
+    /// Bounds.
+    pub limits: Limits,
+    /// What the server says on standard error.
+    pub log: Log,
+    /// Switches that weaken a promise.
+    pub danger: Danger,
+}
+
+/// Addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// S3, `ADDR:PORT`.
+    pub s3: String,
+    /// Admin API, health and metrics, `ADDR:PORT`.
+    pub admin: String,
+    /// Domain whose subdomains are bucket names (virtual-host style).
+    pub domain: String,
+}
+
+/// PEM files; read again when they change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificate chain.
+    pub certificate: String,
+    /// Private key.
+    pub key: String,
+    /// Names and addresses for the certificate that the own CA signs, separated by commas.
+    pub names: String,
+}
+
+/// Where this node stands. Set once, at the first start, or to issue another identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// ISO 3166-1 alpha-2, or `none` for an identity without a place. KR at the first start.
+    pub country: String,
+    /// ISO 3166-2. KR-41 (Gyeonggi) at the first start in KR.
+    pub subdivision: String,
+    /// Building.
+    pub site: String,
+    /// Rack.
+    pub rack: String,
+    /// Who runs the machine.
+    pub operator: String,
+}
+
+/// The root key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Root {
+    /// Directory of the key file; beside the data directory as `DATA.root` when not set.
+    pub dir: String,
+    /// File that holds the passphrase which seals it.
+    pub passphrase_file: String,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+}
+
+/// What the server says on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Filter such as `info` or `gateway=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+/// Switches that weaken a promise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Danger {
+    /// Plain HTTP on addresses that are not loopback.
+    pub plain_http: bool,
+    /// The root key inside the data directory.
+    pub root_key_inside_data: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: String::new(),
+            region: "kr-gyeonggi-1".to_owned(),
+            listen: Listen::default(),
+            tls: Tls::default(),
+            node: Node::default(),
+            root: Root::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+            danger: Danger::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { s3: "127.0.0.1:9000".to_owned(), admin: "127.0.0.1:9001".to_owned(), domain: String::new() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4096 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: "text".to_owned() }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key is unknown or a value has the wrong shape.
+    #[error("configuration {from}: {why}")]
+    Malformed {
+        /// File or variable.
+        from: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads file and environment over the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key or variable.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            None => Table::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+                read(&text, &path.display().to_string())?
+            }
+        };
+        let known = known();
+        for (name, text) in environment {
+            let Some((section, key, kind)) = known.iter().find(|(section, key, _)| variable(section, key) == name) else { continue };
+            let value = typed(kind, &text).ok_or_else(|| ConfigError::Malformed { from: name, why: format!("{text:?} is not a {}", kind.type_str()) })?;
+            put(&mut table, section, key, value);
+        }
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Malformed { from: "values".to_owned(), why: e.message().to_owned() })
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    /// `Malformed` when it cannot be written.
+    pub fn print(&self) -> Result<String, ConfigError> {
+        toml::to_string_pretty(self).map_err(|e| ConfigError::Malformed { from: "values".to_owned(), why: e.to_string() })
+    }
+
+    /// The data directory.
+    ///
+    /// # Errors
+    /// `Malformed` when none is named.
+    pub fn data_dir(&self) -> Result<PathBuf, ConfigError> {
+        let why = "no data directory: give --data DIR";
+        some(&self.data).map(PathBuf::from).ok_or_else(|| ConfigError::Malformed { from: "data".to_owned(), why: why.to_owned() })
+    }
+
+    /// The directory of the root key: by default beside the data directory, as `DATA.root`.
+    ///
+    /// # Errors
+    /// As [`Self::data_dir`].
+    pub fn root_dir(&self) -> Result<PathBuf, ConfigError> {
+        if let Some(dir) = some(&self.root.dir) {
+            return Ok(PathBuf::from(dir));
+        }
+        let mut name = self.data_dir()?.components().collect::<PathBuf>().into_os_string();
+        name.push(".root");
+        Ok(PathBuf::from(name))
+    }
+}
+
+/// A text that is set.
+#[must_use]
+pub fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|t| !t.is_empty())
+}
+
+/// Every environment variable that is read, in order.
+#[must_use]
+pub fn variables() -> Vec<String> {
+    known().iter().map(|(section, key, _)| variable(section, key)).collect()
+}
+
+fn read(text: &str, from: &str) -> Result<Table, ConfigError> {
+    let bad = |e: toml::de::Error| ConfigError::Malformed { from: from.to_owned(), why: e.to_string() };
+    // As a configuration first: its errors name line and key.
+    toml::from_str::<Config>(text).map_err(bad)?;
+    toml::from_str(text).map_err(bad)
+}
+
+/// Every key with its default, which tells its type.
+fn known() -> Vec<(String, String, Value)> {
+    let mut out = Vec::new();
+    let Ok(Value::Table(table)) = Value::try_from(Config::default()) else { return out };
+    for (name, value) in table {
+        match value {
+            Value::Table(section) => out.extend(section.into_iter().map(|(key, value)| (name.clone(), key, value))),
+            value => out.push((String::new(), name, value)),
+        }
+    }
+    out
+}
+
+fn variable(section: &str, key: &str) -> String {
+    let parts = ["GOTGAN", section, key];
+    parts.iter().filter(|p| !p.is_empty()).map(|p| p.to_uppercase()).collect::<Vec<_>>().join("_")
+}
+
+fn typed(like: &Value, text: &str) -> Option<Value> {
+    match like {
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        _ => Some(Value::String(text.to_owned())),
+    }
+}
+
+fn put(table: &mut Table, section: &str, key: &str, value: Value) {
+    if section.is_empty() {
+        table.insert(key.to_owned(), value);
+        return;
+    }
+    let entry = table.entry(section.to_owned()).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = entry {
+        section.insert(key.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn environment_beats_file_beats_default() {
+        let config = load("region = \"a\"\n[listen]\ns3 = \"127.0.0.1:1\"\n", &[("GOTGAN_LISTEN_S3", "127.0.0.1:2"), ("HOME", "/")]).unwrap();
+        assert_eq!((config.region.as_str(), config.listen.s3.as_str(), config.listen.admin.as_str()), ("a", "127.0.0.1:2", "127.0.0.1:9001"));
+        assert_eq!(load("", &[("GOTGAN_LIMITS_CONNECTIONS", "9"), ("GOTGAN_DANGER_PLAIN_HTTP", "true")]).unwrap().limits.connections, 9);
+    }
+
+    #[test]
+    fn what_is_unknown_is_an_error() {
+        for bad in ["regoin = \"a\"", "[listen]\ns4 = \"x\"", "region = 5", "[nowhere]\n"] {
+            assert!(load(bad, &[]).is_err(), "{bad}");
+        }
+        assert!(load("", &[("GOTGAN_LIMITS_CONNECTIONS", "many")]).is_err());
+    }
+
+    #[test]
+    fn every_key_has_a_variable_and_prints() {
+        let variables = variables();
+        assert!(variables.contains(&"GOTGAN_ROOT_PASSPHRASE_FILE".to_owned()) && variables.contains(&"GOTGAN_DATA".to_owned()));
+        let config = Config::default();
+        assert_eq!(toml::from_str::<Config>(&config.print().unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn the_root_key_lies_beside_the_data() {
+        let config = Config { data: "/srv/gotgan/".to_owned(), ..Config::default() };
+        assert_eq!(config.root_dir().unwrap(), PathBuf::from("/srv/gotgan.root"));
+    }
+}

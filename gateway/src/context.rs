@@ -1,0 +1,210 @@
+//! What is known of the request in hand. The record layer opens it before anything is parsed, each
+//! station adds its facts, and the access record is made from it whatever happens.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use policy::decide::{Denial, Permit};
+use policy::id::{KeyId, TenantId};
+use policy::time::UtcMillis;
+use storage::catalog::BucketRow;
+
+use crate::identity::Account;
+use crate::record::{Access, Content};
+
+tokio::task_local! {
+    /// The context of the request that this task serves.
+    pub static CONTEXT: Arc<RequestContext>;
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// Its id, told to the client in `x-amz-request-id`.
+    pub id: String,
+    /// When it arrived.
+    pub time: UtcMillis,
+    /// For its duration.
+    pub started: Instant,
+    source: IpAddr,
+    user_agent: Option<String>,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    operation: Option<&'static str>,
+    account: Option<Arc<Account>>,
+    claimed: Option<String>,
+    bucket: Option<String>,
+    key: Option<String>,
+    version: Option<String>,
+    bytes: u64,
+    offset: Option<u64>,
+    decision: Option<bool>,
+    rules: Vec<String>,
+    citation: Option<String>,
+    key_used: Option<(KeyId, u32)>,
+    admitted: Option<Admitted>,
+    recorded: Option<u16>,
+    body: Vec<u8>,
+}
+
+/// A request that policy permitted: what a handler needs, and takes exactly once.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The decision; consumed by placement and by the commit.
+    pub permit: Permit,
+    /// Who asks.
+    pub account: Arc<Account>,
+    /// The bucket that the request names.
+    pub bucket: Option<Arc<BucketRow>>,
+    /// The bucket that a copy reads.
+    pub source: Option<Arc<BucketRow>>,
+}
+
+impl RequestContext {
+    /// A context for a request that just arrived.
+    #[must_use]
+    pub fn new(id: String, time: UtcMillis, source: IpAddr, user_agent: Option<String>) -> Self {
+        Self { id, time, started: Instant::now(), source, user_agent, facts: Mutex::default() }
+    }
+
+    /// The context of the request that this task serves.
+    #[must_use]
+    pub fn current() -> Option<Arc<Self>> {
+        CONTEXT.try_with(Arc::clone).ok()
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The access key that the request claims, before its signature is checked.
+    pub fn claimed(&self, access_key: &str) {
+        self.facts().claimed = Some(access_key.chars().take(128).collect());
+    }
+
+    /// The account whose signature was verified.
+    pub fn authenticated(&self, account: &Arc<Account>) {
+        self.facts().account = Some(Arc::clone(account));
+    }
+
+    /// The operation and what it names.
+    pub fn named(&self, operation: &'static str, bucket: Option<&str>, key: Option<&str>) {
+        let mut facts = self.facts();
+        facts.operation = Some(operation);
+        facts.bucket = bucket.map(str::to_owned);
+        facts.key = key.map(str::to_owned);
+    }
+
+    /// Policy permitted it.
+    pub fn permitted(&self, admitted: Admitted) {
+        let mut facts = self.facts();
+        facts.decision = Some(true);
+        facts.rules = admitted.permit.rules().iter().map(ToString::to_string).collect();
+        facts.admitted = Some(admitted);
+    }
+
+    /// Policy denied it.
+    pub fn denied(&self, denial: &Denial) {
+        let mut facts = self.facts();
+        facts.decision = Some(false);
+        facts.rules = vec![denial.rule().to_string()];
+        facts.citation = denial.citation().map(|c| c.to_string());
+    }
+
+    /// Takes what admission left for the handler; there is nothing a second time.
+    #[must_use]
+    pub fn take_admitted(&self) -> Option<Admitted> {
+        self.facts().admitted.take()
+    }
+
+    /// The version touched and the key that opened or sealed it.
+    pub fn touched(&self, version: &str, key: KeyId, key_version: u32) {
+        let mut facts = self.facts();
+        facts.version = Some(version.to_owned());
+        facts.key_used = Some((key, key_version));
+    }
+
+    /// The body bytes that the decision permitted.
+    pub fn bytes(&self, bytes: u64, offset: Option<u64>) {
+        let mut facts = self.facts();
+        facts.bytes = bytes;
+        facts.offset = offset;
+    }
+
+    /// An opening record with this status is durable, or travels in a commit that was accepted.
+    pub fn recorded(&self, status: u16) {
+        self.facts().recorded = Some(status);
+    }
+
+    /// The status of the durable opening record, if there is one.
+    #[must_use]
+    pub fn recorded_status(&self) -> Option<u16> {
+        self.facts().recorded
+    }
+
+    /// Keeps bytes of a small body whose digest the handler must check.
+    pub fn keep_body(&self, bytes: &[u8]) {
+        self.facts().body.extend_from_slice(bytes);
+    }
+
+    /// Takes what [`Self::keep_body`] kept.
+    #[must_use]
+    pub fn take_body(&self) -> Vec<u8> {
+        std::mem::take(&mut self.facts().body)
+    }
+
+    /// The operation's name as far as it is known.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.facts().operation.unwrap_or("Unparsed")
+    }
+
+    /// The tenant whose log the record belongs to.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.facts().account.as_ref().and_then(|a| a.actor.tenant)
+    }
+
+    /// The opening record as the facts stand now.
+    #[must_use]
+    pub fn opening(&self, status: u16, error: Option<String>) -> Content {
+        let facts = self.facts();
+        Content::Opening(Box::new(Access {
+            request: self.id.clone(),
+            tenant: facts.account.as_ref().and_then(|a| a.actor.tenant).map(|t| t.to_string()),
+            principal: facts.account.as_ref().map(|a| a.actor.principal.to_string()),
+            credential: facts.account.as_ref().map(|a| a.access_key.to_string()).or_else(|| facts.claimed.clone()),
+            source: self.source.to_string(),
+            user_agent: self.user_agent.clone(),
+            operation: facts.operation.unwrap_or("Unparsed").to_owned(),
+            bucket: facts.bucket.clone(),
+            key: facts.key.clone(),
+            version: facts.version.clone(),
+            bytes: facts.bytes,
+            offset: facts.offset,
+            status,
+            error,
+            decision: match facts.decision {
+                Some(true) => "allow",
+                Some(false) => "deny",
+                None => "none",
+            }
+            .to_owned(),
+            rules: facts.rules.clone(),
+            citation: facts.citation.clone(),
+            key_id: facts.key_used.map(|(id, _)| id.to_string()),
+            key_version: facts.key_used.map(|(_, version)| version),
+            duration_us: self.elapsed_us(),
+        }))
+    }
+
+    /// Microseconds since the request arrived.
+    #[must_use]
+    pub fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,253 @@
+//! The compression function over lanes: arrays of one, eight or sixteen words, which the compiler
+//! turns into vector registers where a function may use them.
+#![expect(unsafe_code, reason = "a function that uses vector registers may only be called where the processor has them")]
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+/// Bytes of a block.
+pub(super) const BLOCK: usize = 64;
+
+const INIT: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
+
+/// Whole blocks, to be digested in order.
+pub(super) type Blocks = Bytes;
+
+/// The chaining value of a stream, and its bytes behind the last whole block.
+#[derive(Debug)]
+pub(super) struct State {
+    words: [u32; 4],
+    tail: Vec<u8>,
+    length: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { words: INIT, tail: Vec::new(), length: 0 }
+    }
+}
+
+impl State {
+    /// Cuts a piece into whole blocks; what is left over waits for the next piece.
+    pub(super) fn cut(&mut self, mut piece: Bytes, blocks: &mut VecDeque<Blocks>) {
+        self.length = self.length.wrapping_add(u64::try_from(piece.len()).unwrap_or(0));
+        if !self.tail.is_empty() {
+            let missing = (BLOCK - self.tail.len()).min(piece.len());
+            self.tail.extend_from_slice(&piece.split_to(missing));
+            if self.tail.len() == BLOCK {
+                blocks.push_back(Bytes::from(std::mem::take(&mut self.tail)));
+            }
+        }
+        let whole = piece.len() / BLOCK * BLOCK;
+        let rest = piece.split_off(whole);
+        if !piece.is_empty() {
+            blocks.push_back(piece);
+        }
+        self.tail.extend_from_slice(&rest);
+    }
+
+    /// Pads (RFC 1321 section 3.1) and gives the digest.
+    pub(super) fn finish(mut self) -> [u8; 16] {
+        let bits = self.length.wrapping_mul(8);
+        self.tail.push(0x80);
+        let padded = (self.tail.len() + 8).next_multiple_of(BLOCK);
+        self.tail.resize(padded - 8, 0);
+        self.tail.extend_from_slice(&bits.to_le_bytes());
+        for block in self.tail.chunks_exact(BLOCK) {
+            one(&mut self.words, block);
+        }
+        let mut out = [0; 16];
+        for (bytes, word) in out.chunks_exact_mut(4).zip(self.words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        out
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    One,
+    #[cfg(target_arch = "x86_64")]
+    Eight,
+    #[cfg(target_arch = "x86_64")]
+    Sixteen,
+}
+
+fn machine() -> Width {
+    static WIDTH: OnceLock<Width> = OnceLock::new();
+    *WIDTH.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::is_x86_feature_detected!("avx512f") {
+                return Width::Sixteen;
+            }
+            if std::is_x86_feature_detected!("avx2") {
+                return Width::Eight;
+            }
+        }
+        Width::One
+    })
+}
+
+/// Streams that this machine digests side by side.
+pub(super) fn width() -> usize {
+    match machine() {
+        Width::One => 1,
+        #[cfg(target_arch = "x86_64")]
+        Width::Eight => 8,
+        #[cfg(target_arch = "x86_64")]
+        Width::Sixteen => 16,
+    }
+}
+
+/// Digests the blocks of up to [`width`] streams, side by side while more than one has some.
+pub(super) fn digest(streams: &mut [(State, VecDeque<Blocks>)]) {
+    loop {
+        let mut active: Vec<&mut (State, VecDeque<Blocks>)> = streams.iter_mut().filter(|(_, blocks)| !blocks.is_empty()).collect();
+        let run = active.iter().filter_map(|(_, blocks)| blocks.front().map(Bytes::len)).min().unwrap_or(0);
+        match active.as_mut_slice() {
+            [] => return,
+            [(state, blocks)] => {
+                for piece in blocks.drain(..) {
+                    piece.chunks_exact(BLOCK).for_each(|block| one(&mut state.words, block));
+                }
+            }
+            several => {
+                let pieces: Vec<Bytes> = several.iter_mut().map(|(_, blocks)| front(blocks, run)).collect();
+                let mut words: Vec<[u32; 4]> = several.iter().map(|(state, _)| state.words).collect();
+                side_by_side(&mut words, &pieces);
+                for ((state, _), words) in several.iter_mut().zip(words) {
+                    state.words = words;
+                }
+            }
+        }
+    }
+}
+
+fn front(blocks: &mut VecDeque<Blocks>, run: usize) -> Bytes {
+    let Some(first) = blocks.front_mut() else { return Bytes::new() };
+    let piece = first.split_to(run.min(first.len()));
+    if first.is_empty() {
+        blocks.pop_front();
+    }
+    piece
+}
+
+fn side_by_side(words: &mut [[u32; 4]], pieces: &[Bytes]) {
+    match machine() {
+        Width::One => {
+            for (words, piece) in words.iter_mut().zip(pieces) {
+                piece.chunks_exact(BLOCK).for_each(|block| one(words, block));
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Width::Sixteen if words.len() > 8 => {
+            // SAFETY: `machine` found AVX-512F.
+            unsafe { sixteen(words, pieces) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Width::Eight | Width::Sixteen => {
+            // SAFETY: `machine` found AVX2, which every processor with AVX-512F has too.
+            unsafe { eight(words, pieces) }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn eight(words: &mut [[u32; 4]], pieces: &[Bytes]) {
+    run::<8>(words, pieces);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn sixteen(words: &mut [[u32; 4]], pieces: &[Bytes]) {
+    run::<16>(words, pieces);
+}
+
+/// Lanes without a stream repeat the first one; their result is thrown away.
+#[inline(always)]
+fn run<const L: usize>(words: &mut [[u32; 4]], pieces: &[Bytes]) {
+    let lane = |n: usize| if n < pieces.len() { n } else { 0 };
+    let mut state = [[0_u32; L]; 4];
+    for (index, row) in state.iter_mut().enumerate() {
+        for (n, word) in row.iter_mut().enumerate() {
+            *word = words[lane(n)][index];
+        }
+    }
+    let data: [&[u8]; L] = std::array::from_fn(|n| &*pieces[lane(n)]);
+    let count = data[0].len() / BLOCK;
+    for block in 0..count {
+        let blocks: [&[u8; BLOCK]; L] = std::array::from_fn(|n| {
+            data[n][block * BLOCK..].first_chunk().unwrap_or(&[0; BLOCK])
+        });
+        let mut message = [[0_u32; L]; 16];
+        for (k, row) in message.iter_mut().enumerate() {
+            for (n, word) in row.iter_mut().enumerate() {
+                let b = blocks[n];
+                *word = u32::from_le_bytes([b[4 * k], b[4 * k + 1], b[4 * k + 2], b[4 * k + 3]]);
+            }
+        }
+        compress(&mut state, &message);
+    }
+    for (n, words) in words.iter_mut().enumerate() {
+        *words = [state[0][n], state[1][n], state[2][n], state[3][n]];
+    }
+}
+
+fn one(words: &mut [u32; 4], block: &[u8]) {
+    let mut message = [[0_u32; 1]; 16];
+    for (row, bytes) in message.iter_mut().zip(block.chunks_exact(4)) {
+        row[0] = bytes.try_into().map_or(0, u32::from_le_bytes);
+    }
+    let mut state = words.map(|word| [word]);
+    compress(&mut state, &message);
+    *words = state.map(|[word]| word);
+}
+
+macro_rules! round {
+    ($f:expr, $state:ident, $message:ident, $index:expr, $shifts:expr, $base:expr) => {
+        for step in 0..16 {
+            let [a, b, c, d] = $state;
+            let word = $message[$index(step)];
+            let constant = SINES[$base + step];
+            let shift = $shifts[step % 4];
+            let mut next = [0_u32; L];
+            for n in 0..L {
+                let sum = a[n].wrapping_add($f(b[n], c[n], d[n])).wrapping_add(word[n]).wrapping_add(constant);
+                next[n] = b[n].wrapping_add(sum.rotate_left(shift));
+            }
+            $state = [d, next, b, c];
+        }
+    };
+}
+
+/// One block of each lane (RFC 1321 section 3.4).
+#[inline(always)]
+fn compress<const L: usize>(state: &mut [[u32; L]; 4], message: &[[u32; L]; 16]) {
+    let mut s = *state;
+    round!(|b: u32, c: u32, d: u32| d ^ (b & (c ^ d)), s, message, |i: usize| i, [7_u32, 12, 17, 22], 0);
+    round!(|b: u32, c: u32, d: u32| c ^ (d & (b ^ c)), s, message, |i: usize| (5 * i + 1) % 16, [5_u32, 9, 14, 20], 16);
+    round!(|b: u32, c: u32, d: u32| b ^ c ^ d, s, message, |i: usize| (3 * i + 5) % 16, [4_u32, 11, 16, 23], 32);
+    round!(|b: u32, c: u32, d: u32| c ^ (b | !d), s, message, |i: usize| (7 * i) % 16, [6_u32, 10, 15, 21], 48);
+    for (row, add) in state.iter_mut().zip(s) {
+        for (word, add) in row.iter_mut().zip(add) {
+            *word = word.wrapping_add(add);
+        }
+    }
+}
+
+/// floor(2^32 * |sin(i + 1)|).
+#[rustfmt::skip]
+const SINES: [u32; 64] = [
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
+    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
+    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
+    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
+    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
+    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
+    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
+];

@@ -1,0 +1,100 @@
+//! What can go wrong behind the S3 front, and the one place that chooses the S3 code for it.
+
+use s3s::{S3Error, S3ErrorCode};
+use storage::catalog::{CatalogError, CommitError, Refusal};
+use storage::error::StoreError;
+use storage::placement::PlacementError;
+
+use crate::seal::SealError;
+
+/// A failure of the gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The catalog could not be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The catalog refused or could not write.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The chunk store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something sealed did not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// No store may keep these bytes.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// A row that must exist does not.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Stored bytes make no sense.
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(String),
+    /// The client broke its own promise.
+    #[error("{1}")]
+    Client(S3ErrorCode, String),
+}
+
+impl Error {
+    /// A refusal that is the client's fault.
+    pub fn client(code: S3ErrorCode, message: impl Into<String>) -> Self {
+        Self::Client(code, message.into())
+    }
+}
+
+/// The one mapping from failures to S3 answers.
+impl From<Error> for S3Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Client(code, message) => Self::with_message(code, message),
+            Error::Commit(CommitError::Refused(refusal)) => refused(&refusal),
+            Error::Commit(CommitError::Poisoned(why)) => {
+                tracing::error!(why, "the catalog takes no more writes");
+                unavailable("The store cannot write; an operator has been told")
+            }
+            Error::Commit(CommitError::Stopped) => unavailable("The server is stopping; please try again"),
+            Error::Store(StoreError::Full { .. }) => {
+                Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
+            }
+            Error::Store(StoreError::Busy(e)) => Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}")),
+            Error::Placement(PlacementError::Full) => {
+                Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
+            }
+            Error::Placement(e) => {
+                Self::with_message(S3ErrorCode::AccessDenied, format!("No store may keep these bytes: {e}"))
+            }
+            other => {
+                tracing::error!(error = %other, "request failed inside");
+                Self::with_message(S3ErrorCode::InternalError, inside(&other))
+            }
+        }
+    }
+}
+
+fn inside(error: &Error) -> &'static str {
+    match error {
+        Error::Seal(_) => "The object does not open under its key: it was changed or moved in the store. It has been reported and is not served",
+        Error::Store(StoreError::Corrupt { .. }) => "A stored chunk of the object is corrupt. It has been reported and is not served",
+        Error::Catalog(CatalogError::Corrupt(_)) | Error::Corrupt(_) => "A catalog row of the object is corrupt. It has been reported and is not served",
+        _ => "We encountered an internal error. Please try again",
+    }
+}
+
+fn refused(refusal: &Refusal) -> S3Error {
+    let (code, message) = match refusal {
+        Refusal::PreconditionFailed => (S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold"),
+        Refusal::NotFound => (S3ErrorCode::NoSuchKey, "The specified key does not exist."),
+        Refusal::BucketGone => (S3ErrorCode::NoSuchBucket, "The specified bucket does not exist"),
+        Refusal::BucketExists { .. } => (S3ErrorCode::BucketAlreadyExists, "The requested bucket name is not available"),
+        Refusal::BucketNotEmpty => (S3ErrorCode::BucketNotEmpty, "The bucket you tried to delete is not empty"),
+        Refusal::UploadGone => (S3ErrorCode::NoSuchUpload, "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed."),
+        Refusal::BodyGone => (S3ErrorCode::SlowDown, "The object changed while it was copied; please try again"),
+        Refusal::Exists => (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again"),
+    };
+    S3Error::with_message(code, message)
+}
+
+fn unavailable(message: &'static str) -> S3Error {
+    S3Error::with_message(S3ErrorCode::ServiceUnavailable, message)
+}

@@ -1,0 +1,52 @@
+//! Everything that a request needs, built once.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use certs::identity::NodeIdentity;
+use crate::digest::md5::Md5Engine;
+use policy::id::SessionId;
+use policy::place::VerifiedPlace;
+use storage::buffer::BufferPool;
+use storage::catalog::Catalog;
+use storage::chunks::ChunkStore;
+use storage::reads::Reads;
+
+use crate::identity::Identities;
+use crate::keys::KeyRing;
+use crate::record::Recorder;
+
+/// The parts of one gateway process.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Buckets, versions, uploads, control rows, log.
+    pub catalog: Arc<dyn Catalog>,
+    /// The chunk store of this machine's disk.
+    pub chunks: Arc<ChunkStore>,
+    /// Reads in flight, which hold back deletion.
+    pub reads: Arc<Reads>,
+    /// Unwraps keys.
+    pub keys: Arc<KeyRing>,
+    /// Access keys.
+    pub identities: Arc<Identities>,
+    /// Makes access records.
+    pub recorder: Arc<Recorder>,
+    /// Buffers of sealed bytes.
+    pub pool: Arc<BufferPool>,
+    /// MD5 beside sealing.
+    pub md5: Md5Engine,
+    /// What this node's identity says, verified.
+    pub identity: ArcSwap<NodeIdentity>,
+    /// The region name that clients see.
+    pub region: String,
+    /// This run.
+    pub session: SessionId,
+}
+
+impl Gateway {
+    /// Where bytes rest: the catalog and the one store of embedded mode stand in the same place.
+    #[must_use]
+    pub fn place(&self) -> VerifiedPlace {
+        self.identity.load().place.clone()
+    }
+}

@@ -1,0 +1,237 @@
+//! The data directory: what lies where, and the descriptor that says which root key it belongs to.
+//! The key is checked before anything else is opened, so a wrong one changes nothing.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use policy::id::KeyId;
+use policy::time::UtcMillis;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::config::{some, Config, ConfigError};
+use crate::root::{self, RootError, RootKey};
+use crate::seal::key::random;
+
+const DESCRIPTOR: &str = "gotgan.json";
+
+/// The directory cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The root key.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is something else in it.
+    #[error("{0} is not empty and holds no {DESCRIPTOR}: it is not a Gotgan data directory; choose another one")]
+    Foreign(PathBuf),
+    /// The descriptor makes no sense.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What the data directory says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Descriptor {
+    /// Layout of the directory.
+    pub format: u32,
+    /// Names this installation.
+    pub installation: String,
+    /// The root key that it was made with.
+    pub root_key: KeyId,
+    /// Proves the root key without showing it.
+    pub root_check: String,
+    /// When it was made.
+    pub created: UtcMillis,
+}
+
+/// A data directory whose root key is at hand.
+#[derive(Debug)]
+pub struct Home {
+    dir: PathBuf,
+    root_dir: PathBuf,
+    /// What it says of itself.
+    pub descriptor: Descriptor,
+    /// The root key.
+    pub root: RootKey,
+    /// Made by this very start.
+    pub fresh: bool,
+}
+
+impl Home {
+    /// Opens the data directory, or makes it together with its root key.
+    ///
+    /// # Errors
+    /// [`HomeError`] says what is wrong and what to do.
+    pub fn open(config: &Config, now: UtcMillis) -> Result<Self, HomeError> {
+        let dir = config.data_dir()?;
+        let root_dir = config.root_dir()?;
+        let passphrase = passphrase(config)?;
+        let passphrase = passphrase.as_ref().map(|p| p.as_slice());
+        if let Some(descriptor) = descriptor(&dir)? {
+            let root = RootKey::load(&root_dir, passphrase)?;
+            let same = root.check_value().as_bytes().ct_eq(descriptor.root_check.as_bytes());
+            if root.id != descriptor.root_key || !bool::from(same) {
+                return Err(RootError::WrongKey(root_dir.join(root::FILE)).into());
+            }
+            return Ok(Self { dir, root_dir, descriptor, root, fresh: false });
+        }
+        if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(HomeError::Foreign(dir));
+        }
+        if root_dir.starts_with(&dir) && !config.danger.root_key_inside_data {
+            return Err(RootError::InsideData(root_dir).into());
+        }
+        let root = match RootKey::load(&root_dir, passphrase) {
+            Err(RootError::Missing(_)) => RootKey::create(&root_dir, passphrase)?,
+            other => other?,
+        };
+        let descriptor = Descriptor {
+            format: 1,
+            installation: hex::encode(random::<16>().map_err(RootError::Seal)?),
+            root_key: root.id,
+            root_check: root.check_value(),
+            created: now,
+        };
+        let path = dir.join(DESCRIPTOR);
+        let text = serde_json::to_vec_pretty(&descriptor).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
+        write_private(&path, &text)?;
+        Ok(Self { dir, root_dir, descriptor, root, fresh: true })
+    }
+
+    /// The catalog's database.
+    #[must_use]
+    pub fn meta(&self) -> PathBuf {
+        self.dir.join("meta")
+    }
+
+    /// The chunk store of the one disk.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// A file of certificates.
+    #[must_use]
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        self.dir.join("certs").join(name)
+    }
+
+    /// The CA's private key, which lies beside the root key and not in the data.
+    #[must_use]
+    pub fn ca_key(&self) -> PathBuf {
+        self.root_dir.join("ca.key")
+    }
+
+    /// What the first person needs.
+    #[must_use]
+    pub fn bootstrap(&self) -> PathBuf {
+        self.dir.join("bootstrap.json")
+    }
+}
+
+fn descriptor(dir: &Path) -> Result<Option<Descriptor>, HomeError> {
+    let path = dir.join(DESCRIPTOR);
+    let text = match fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|source| HomeError::Io { path: path.clone(), source })?,
+    };
+    let descriptor: Descriptor = serde_json::from_slice(&text).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
+    if descriptor.format != 1 {
+        let why = format!("layout {} is not known to this version: use the version that wrote it, or a later one", descriptor.format);
+        return Err(HomeError::Malformed { path, why });
+    }
+    Ok(Some(descriptor))
+}
+
+fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> {
+    let Some(file) = some(&config.root.passphrase_file) else { return Ok(None) };
+    let path = PathBuf::from(file);
+    let mut text = Zeroizing::new(fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?);
+    while text.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        text.pop();
+    }
+    if text.is_empty() {
+        return Err(HomeError::Malformed { path, why: "the passphrase is empty".to_owned() });
+    }
+    Ok(Some(text))
+}
+
+/// Writes a file with mode 0600 in one step: whole or not at all.
+///
+/// # Errors
+/// `Io`.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), HomeError> {
+    let io = |source| HomeError::Io { path: path.to_owned(), source };
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    let part = path.with_extension("part");
+    // A leftover of a crash may have another mode.
+    if let Err(e) = fs::remove_file(&part)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(io(e));
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(io)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
+    fs::rename(&part, path).map_err(io)?;
+    fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(data: &Path) -> Config {
+        Config { data: data.display().to_string(), ..Config::default() }
+    }
+
+    #[test]
+    fn a_directory_keeps_its_root_key() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("d");
+        let first = Home::open(&config(&data), UtcMillis(1)).unwrap();
+        assert!(first.fresh);
+        let again = Home::open(&config(&data), UtcMillis(2)).unwrap();
+        assert!(!again.fresh && again.descriptor.installation == first.descriptor.installation);
+        let key = place.path().join("d.root/root.key");
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(Home::open(&config(&data), UtcMillis(3)), Err(HomeError::Root(RootError::Missing(_)))));
+        assert!(!key.exists(), "no second key is made in silence");
+        RootKey::create(key.parent().unwrap(), None).unwrap();
+        assert!(matches!(Home::open(&config(&data), UtcMillis(3)), Err(HomeError::Root(RootError::WrongKey(_)))));
+    }
+
+    #[test]
+    fn foreign_directories_and_keys_inside_are_refused() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("mine.txt"), "x").unwrap();
+        assert!(matches!(Home::open(&config(place.path()), UtcMillis(1)), Err(HomeError::Foreign(_))));
+        let data = place.path().join("new");
+        let mut inside = config(&data);
+        inside.root.dir = data.join("keys").display().to_string();
+        assert!(matches!(Home::open(&inside, UtcMillis(1)), Err(HomeError::Root(RootError::InsideData(_)))));
+        assert!(!data.exists());
+        inside.danger.root_key_inside_data = true;
+        assert!(Home::open(&inside, UtcMillis(1)).unwrap().fresh);
+    }
+}

@@ -1,0 +1,102 @@
+//! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, reading
+//! certificates again. Each is paced, and stops with the server.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use certs::tls::ServerCertificate;
+use storage::catalog::rocks::RocksCatalog;
+use storage::collector::Collector;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::gateway::Gateway;
+
+const ROUND: Duration = Duration::from_secs(2);
+/// Steps of reclaiming per round: at most 8 chunks of 4 MiB each, so 64 MiB/s.
+const RECLAIM_STEPS: usize = 4;
+/// Chunks scrubbed per round: 8 MiB/s at most.
+const SCRUB: usize = 4;
+
+/// Starts the jobs; the task ends soon after `stop` says so.
+pub fn start(
+    gateway: &Arc<Gateway>,
+    catalog: &Arc<RocksCatalog>,
+    stop: &watch::Receiver<bool>,
+    certificate: Option<Arc<ServerCertificate>>,
+) -> JoinHandle<()> {
+    let gateway = Arc::clone(gateway);
+    let collector = Collector::new(Arc::clone(catalog), Arc::clone(&gateway.chunks), gateway.session);
+    let mut stop = stop.clone();
+    tokio::spawn(async move {
+        let mut scrubbed = None;
+        let mut seen = certificate.as_deref().map(changed);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(ROUND) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            collect(&collector).await;
+            reclaim(&gateway).await;
+            scrubbed = scrub(&gateway, scrubbed).await;
+            if let (Some(certificate), Some(seen)) = (&certificate, &mut seen) {
+                reload(certificate, seen);
+            }
+        }
+    })
+}
+
+async fn collect(collector: &Collector) {
+    match collector.run_once().await {
+        Ok(done) => {
+            metrics::counter!("gotgan_collected_bodies_total", "kind" => "garbage").increment(u64::try_from(done.garbage).unwrap_or(0));
+            metrics::counter!("gotgan_collected_bodies_total", "kind" => "orphan").increment(u64::try_from(done.orphans).unwrap_or(0));
+        }
+        Err(error) => tracing::warn!(%error, "collecting waits for the next round"),
+    }
+}
+
+async fn reclaim(gateway: &Gateway) {
+    for _ in 0..RECLAIM_STEPS {
+        match gateway.chunks.reclaim_once().await {
+            Ok(done) if done.chunks == 0 => return,
+            Ok(done) => metrics::counter!("gotgan_reclaimed_chunks_total").increment(done.chunks),
+            Err(error) => return tracing::warn!(%error, "reclaiming waits for the next round"),
+        }
+    }
+}
+
+async fn scrub(gateway: &Gateway, after: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    match gateway.chunks.scrub(after, SCRUB).await {
+        Ok(page) => {
+            metrics::counter!("gotgan_scrubbed_bytes_total").increment(page.bytes);
+            page.next
+        }
+        Err(error) => {
+            tracing::warn!(%error, "scrubbing begins again");
+            None
+        }
+    }
+}
+
+/// When each file was written last.
+fn changed(certificate: &ServerCertificate) -> [Option<SystemTime>; 2] {
+    let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    certificate.files().map(written)
+}
+
+fn reload(certificate: &ServerCertificate, seen: &mut [Option<SystemTime>; 2]) {
+    let now = changed(certificate);
+    if now == *seen {
+        return;
+    }
+    match certificate.reload() {
+        Ok(()) => {
+            tracing::info!("the TLS certificate was read again");
+            *seen = now;
+        }
+        // Two files change one after the other: the next round sees both.
+        Err(error) => tracing::warn!(%error, "the new TLS certificate is not usable yet; the old one stays"),
+    }
+}

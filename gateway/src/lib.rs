@@ -1,0 +1,31 @@
+//! The gateway: S3 requests become decisions, sealed bodies, catalog commits and access records.
+//!
+//! `accept` takes connections, `stack` records every request, `s3` answers them; `write` and `read`
+//! are the two pipelines between plaintext and sealed bytes; `seal` is the format.
+
+pub mod accept;
+pub mod accounts;
+pub mod admin;
+pub mod bootstrap;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod context;
+pub mod control;
+pub mod digest;
+pub mod error;
+pub mod gateway;
+pub mod home;
+pub mod identity;
+pub mod jobs;
+pub mod keys;
+pub mod node;
+pub mod read;
+pub mod record;
+pub mod root;
+pub mod s3;
+pub mod seal;
+pub mod sent;
+pub mod serve;
+pub mod stack;
+pub mod write;

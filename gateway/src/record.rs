@@ -1,0 +1,213 @@
+//! Access records: what they say, how they are sealed, and the recorder that makes them durable.
+//!
+//! Each record is sealed under its tenant's log key: key = derive(log key, "log", session id),
+//! nonce = 0 x 4 || counter u64be, which counts up within the session; AAD = kind || time || tenant.
+//! Stored: `session 16 || counter 8 || ciphertext || tag`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use policy::id::{SessionId, TenantId};
+use policy::time::UtcMillis;
+use serde::{Deserialize, Serialize};
+use storage::catalog::{Catalog, Change, Commit};
+use storage::log::{LogEntry, LogPosition, Record, RecordKind};
+
+use crate::error::Error;
+use crate::keys::KeyRing;
+use crate::seal::suite::TAG;
+use crate::seal::{SealError, SecretKey, Suite};
+
+/// What a request did: the content of an opening record (SECURITY.md rule 11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The request's id, as the client was told.
+    pub request: String,
+    /// Tenant that the request belongs to.
+    pub tenant: Option<String>,
+    /// Principal, when authenticated.
+    pub principal: Option<String>,
+    /// Access key id, as claimed.
+    pub credential: Option<String>,
+    /// Address that the request came from.
+    pub source: String,
+    /// User-Agent header.
+    pub user_agent: Option<String>,
+    /// Operation name.
+    pub operation: String,
+    /// Bucket name.
+    pub bucket: Option<String>,
+    /// Object key.
+    pub key: Option<String>,
+    /// Object version.
+    pub version: Option<String>,
+    /// Bytes that the decision permitted: body bytes of a read or a write.
+    pub bytes: u64,
+    /// First permitted byte of a ranged read.
+    pub offset: Option<u64>,
+    /// HTTP status planned or sent.
+    pub status: u16,
+    /// S3 error code of a refusal.
+    pub error: Option<String>,
+    /// `allow`, `deny`, or `none` when refused before any decision.
+    pub decision: String,
+    /// Rules that decided.
+    pub rules: Vec<String>,
+    /// Citation of a denial.
+    pub citation: Option<String>,
+    /// Bucket key used.
+    pub key_id: Option<String>,
+    /// Its version.
+    pub key_version: Option<u32>,
+    /// Microseconds from the request's arrival to this record.
+    pub duration_us: u64,
+}
+
+/// What became of a request whose opening record could not know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// The request's id.
+    pub request: String,
+    /// HTTP status sent.
+    pub status: u16,
+    /// Body bytes handed to the network.
+    pub bytes_sent: u64,
+    /// Microseconds from arrival to the end.
+    pub duration_us: u64,
+    /// `complete`, `broken off` or `failed`.
+    pub outcome: String,
+}
+
+/// A change of control state or of the process itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// What happened, for instance `session-opened`.
+    pub event: String,
+    /// Facts, never secrets.
+    pub detail: String,
+}
+
+/// The sealed content of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// A request, at the moment that its decision was acted on.
+    Opening(Box<Access>),
+    /// Its end, when that differs from the plan.
+    Closing(Closing),
+    /// A control event.
+    Control(Control),
+}
+
+impl Content {
+    const fn kind(&self) -> RecordKind {
+        match self {
+            Self::Opening(_) => RecordKind::Opening,
+            Self::Closing(_) => RecordKind::Closing,
+            Self::Control(_) => RecordKind::Control,
+        }
+    }
+}
+
+/// Makes, seals and appends records of one session.
+pub struct Recorder {
+    catalog: Arc<dyn Catalog>,
+    keys: Arc<KeyRing>,
+    session: SessionId,
+    counter: AtomicU64,
+    log_keys: RwLock<HashMap<(Option<TenantId>, SessionId), Arc<SecretKey>>>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// A recorder of this run.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyRing>, session: SessionId) -> Self {
+        Self { catalog, keys, session, counter: AtomicU64::new(0), log_keys: RwLock::new(HashMap::new()) }
+    }
+
+    /// Seals a record, to be committed with the change that it describes.
+    ///
+    /// # Errors
+    /// `Seal` or `Missing` when the tenant's log key cannot be had: the request then fails.
+    pub async fn seal(&self, tenant: Option<TenantId>, time: UtcMillis, content: &Content) -> Result<Record, Error> {
+        let kind = content.kind();
+        let key = self.session_key(tenant, self.session).await?;
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let mut data = postcard::to_stdvec(content).map_err(|e| Error::Corrupt(e.to_string()))?;
+        let tag = Suite::Aes256Gcm.cipher(&key)?.seal(nonce(counter), &aad(tenant, kind, time), &mut data)?;
+        let mut sealed = Vec::with_capacity(24 + data.len() + TAG);
+        sealed.extend_from_slice(self.session.as_bytes());
+        sealed.extend_from_slice(&counter.to_be_bytes());
+        sealed.append(&mut data);
+        sealed.extend_from_slice(&tag);
+        Ok(Record { tenant, kind, time, sealed })
+    }
+
+    /// Appends a record of its own and returns when it is durable.
+    ///
+    /// # Errors
+    /// `Commit` when the log cannot be written: the request then fails.
+    pub async fn append(&self, tenant: Option<TenantId>, time: UtcMillis, content: &Content) -> Result<LogPosition, Error> {
+        let record = self.seal(tenant, time, content).await?;
+        let done = self.catalog.commit(Commit { change: Change::None, record: Some(record) }).await?;
+        done.position.ok_or(Error::Missing("log position"))
+    }
+
+    /// Opens a stored record.
+    ///
+    /// # Errors
+    /// `Seal` when it does not open under its tenant's log key.
+    pub async fn open(&self, entry: &LogEntry) -> Result<Content, Error> {
+        const SHAPE: SealError = SealError::Malformed("record");
+        let (session, rest) = entry.sealed.split_first_chunk::<16>().ok_or(SHAPE)?;
+        let (counter, data) = rest.split_first_chunk::<8>().ok_or(SHAPE)?;
+        let key = self.session_key(entry.tenant, SessionId::from_bytes(*session)).await?;
+        let mut data = data.to_vec();
+        let aad = aad(entry.tenant, entry.kind, entry.time);
+        let nonce = nonce(u64::from_be_bytes(*counter));
+        let plain = Suite::Aes256Gcm.cipher(&key)?.open(nonce, &aad, &mut data, "record")?;
+        postcard::from_bytes(plain).map_err(|e| Error::Corrupt(format!("record: {e}")))
+    }
+
+    async fn session_key(&self, tenant: Option<TenantId>, session: SessionId) -> Result<Arc<SecretKey>, Error> {
+        const CACHE_MAX: usize = 4096;
+        if let Some(key) = self.log_keys.read().ok().and_then(|c| c.get(&(tenant, session)).cloned()) {
+            return Ok(key);
+        }
+        let log_key = self.keys.log_key(tenant).await?;
+        let key = Arc::new(Suite::Aes256Gcm.derive(&log_key, "log", session.as_bytes()));
+        if let Ok(mut cache) = self.log_keys.write() {
+            if cache.len() >= CACHE_MAX {
+                cache.clear();
+            }
+            cache.insert((tenant, session), Arc::clone(&key));
+        }
+        Ok(key)
+    }
+}
+
+fn nonce(counter: u64) -> [u8; 12] {
+    let mut out = [0; 12];
+    out[4..].copy_from_slice(&counter.to_be_bytes());
+    out
+}
+
+fn aad(tenant: Option<TenantId>, kind: RecordKind, time: UtcMillis) -> [u8; 25] {
+    let mut out = [0; 25];
+    out[0] = match kind {
+        RecordKind::Opening => 1,
+        RecordKind::Closing => 2,
+        RecordKind::Control => 3,
+    };
+    out[1..9].copy_from_slice(&time.0.to_be_bytes());
+    if let Some(tenant) = tenant {
+        out[9..].copy_from_slice(tenant.as_bytes());
+    }
+    out
+}

@@ -1,0 +1,146 @@
+//! Admission: the signature's account and the one call of `policy::decide`, on headers, before any
+//! byte of the body is asked for (so before `100 Continue`).
+
+use std::sync::Arc;
+
+use policy::decide::{decide, BucketFacts, Denial, Request};
+use policy::name::BucketName;
+use policy::operation::Operation;
+use policy::residency::Residency;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::dto::CopySource;
+use s3s::path::S3Path;
+use s3s::{S3Error, S3ErrorCode, S3Result};
+use storage::catalog::BucketRow;
+
+use crate::context::{Admitted, RequestContext};
+use crate::control::{self, TenantRow};
+use crate::error::Error;
+use crate::gateway::Gateway;
+
+/// Gives `s3s` the secret of an access key and notes who claims to ask.
+#[derive(Debug, Clone)]
+pub struct Secrets(pub Arc<Gateway>);
+
+#[async_trait::async_trait]
+impl S3Auth for Secrets {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let context = current()?;
+        context.claimed(access_key);
+        match self.0.identities.account(access_key).await.map_err(S3Error::from)? {
+            Some(account) => Ok(SecretKey::from(account.secret.as_str())),
+            None => Err(S3Error::with_message(
+                S3ErrorCode::InvalidAccessKeyId,
+                "The AWS Access Key Id you provided does not exist in our records.",
+            )),
+        }
+    }
+}
+
+/// Decides each request.
+#[derive(Debug, Clone)]
+pub struct Admission(pub Arc<Gateway>);
+
+#[async_trait::async_trait]
+impl S3Access for Admission {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let context = current()?;
+        let operation = Operation::from_s3_name(cx.s3_op().name()).unwrap_or(Operation::Unimplemented);
+        let name = match operation {
+            Operation::Unimplemented => "Unimplemented",
+            _ => operation.name(),
+        };
+        context.named(name, cx.s3_path().get_bucket_name(), cx.s3_path().get_object_key());
+        let account = match cx.credentials() {
+            None => None,
+            Some(credentials) => self.0.identities.account(&credentials.access_key).await.map_err(S3Error::from)?,
+        };
+        if let Some(account) = &account {
+            context.authenticated(account);
+        }
+        let bucket = self.bucket(cx.s3_path().get_bucket_name()).await?;
+        let source = match copy_source(cx)? {
+            None => None,
+            Some(name) => Some(self.bucket(Some(&name)).await?),
+        };
+        let tenant_residency = self.tenant_residency(&operation, account.as_deref()).await?;
+        let permit = {
+            let bucket_facts = bucket.as_deref().map(facts);
+            let source_facts = source.as_ref().and_then(|s| s.as_deref().map(facts));
+            let place = [self.0.place()];
+            decide(&Request {
+                operation,
+                actor: account.as_ref().map(|a| &a.actor),
+                bucket: bucket_facts.as_ref(),
+                source: source_facts.as_ref(),
+                expected_owner: header(cx, "x-amz-expected-bucket-owner"),
+                expected_source_owner: header(cx, "x-amz-source-expected-bucket-owner"),
+                tenant_residency: tenant_residency.as_ref(),
+                places: &place,
+            })
+        };
+        let permit = permit.map_err(|denial| {
+            context.denied(&denial);
+            answer(&denial)
+        })?;
+        let account = account.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
+        let names_bucket = !matches!(cx.s3_path(), S3Path::Root) && !matches!(operation, Operation::CreateBucket);
+        let missing = (names_bucket && bucket.is_none()) || matches!(source, Some(None));
+        context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
+        if missing {
+            return Err(s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"));
+        }
+        Ok(())
+    }
+}
+
+impl Admission {
+    async fn bucket(&self, name: Option<&str>) -> S3Result<Option<Arc<BucketRow>>> {
+        let Some(name) = name else { return Ok(None) };
+        let name: BucketName = name
+            .parse()
+            .map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
+        self.0.catalog.bucket(&name).await.map_err(|e| Error::from(e).into())
+    }
+
+    /// Only a new bucket inherits from its tenant; an old one carries what it inherited.
+    async fn tenant_residency(&self, operation: &Operation, account: Option<&crate::identity::Account>) -> S3Result<Option<Residency>> {
+        let (Operation::CreateBucket, Some(tenant)) = (operation, account.and_then(|a| a.actor.tenant)) else {
+            return Ok(None);
+        };
+        let row = control::read::<TenantRow>(&*self.0.catalog, tenant.as_bytes()).await.map_err(S3Error::from)?;
+        Ok(row.map(|r| r.residency))
+    }
+}
+
+fn current() -> S3Result<Arc<RequestContext>> {
+    RequestContext::current().ok_or_else(|| s3s::s3_error!(InternalError, "no request context"))
+}
+
+fn facts(row: &BucketRow) -> BucketFacts {
+    BucketFacts { id: row.id, tenant: row.tenant, residency: row.residency.clone() }
+}
+
+fn header<'a>(cx: &'a S3AccessContext<'_>, name: &str) -> Option<&'a str> {
+    cx.headers().get(name).map(|v| v.to_str().unwrap_or("?"))
+}
+
+fn copy_source(cx: &S3AccessContext<'_>) -> S3Result<Option<String>> {
+    let Some(value) = cx.headers().get("x-amz-copy-source") else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|v| CopySource::parse(v).ok());
+    match parsed {
+        Some(CopySource::Bucket { bucket, .. }) => Ok(Some(bucket.into_string())),
+        Some(_) => Err(super::unsupported("A copy source that is an access point")),
+        None => Err(s3s::s3_error!(InvalidArgument, "The x-amz-copy-source header is not a valid bucket and key")),
+    }
+}
+
+/// A denial tells rule and citation to the owning tenant's principals only (SECURITY.md rule 9).
+fn answer(denial: &Denial) -> S3Error {
+    if denial.told_to_caller() {
+        S3Error::with_message(S3ErrorCode::AccessDenied, denial.message())
+    } else {
+        S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied")
+    }
+}

@@ -1,0 +1,171 @@
+//! Conditional headers. Those of reads answer 304 or 412; those of writes become a precondition that
+//! the catalog's writer checks in the same batch, so that of many writers one wins.
+
+use std::time::Duration;
+
+use policy::name::ObjectKey;
+use policy::time::UtcMillis;
+use s3s::dto::{ETagCondition, Timestamp};
+use s3s::{S3Error, S3ErrorCode, S3Result};
+use storage::catalog::{BucketRow, CommitError, CurrentRow, Precondition, Refusal};
+
+use super::checks::StoredETag;
+use super::metadata::ListValues;
+use super::put::decode;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::keys::BucketKey;
+use crate::seal::value::Owner;
+
+/// Conditions of a read, of a copy source too.
+#[derive(Debug, Default)]
+pub(super) struct ReadConditions<'a> {
+    pub if_match: Option<&'a ETagCondition>,
+    pub if_none_match: Option<&'a ETagCondition>,
+    pub if_modified_since: Option<&'a Timestamp>,
+    pub if_unmodified_since: Option<&'a Timestamp>,
+}
+
+impl ReadConditions<'_> {
+    /// RFC 9110 section 13.2.2, as S3 applies it. `copy` turns every refusal into 412.
+    pub(super) fn check(&self, etag: &StoredETag, modified: UtcMillis, copy: bool) -> S3Result<()> {
+        let matches = |condition: &ETagCondition| condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == etag.text());
+        let failed = || s3s::s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
+        match (self.if_match, self.if_unmodified_since) {
+            (Some(condition), _) if !matches(condition) => return Err(failed()),
+            (None, Some(since)) if seconds(modified) > of(since) => return Err(failed()),
+            _ => {}
+        }
+        let unchanged = match (self.if_none_match, self.if_modified_since) {
+            (Some(condition), _) => matches(condition),
+            (None, Some(since)) => seconds(modified) <= of(since),
+            (None, None) => false,
+        };
+        match (unchanged, copy) {
+            (false, _) => Ok(()),
+            (true, true) => Err(failed()),
+            (true, false) => Err(not_modified(etag, modified)),
+        }
+    }
+}
+
+/// 304 has no body, but tells the ETag.
+fn not_modified(etag: &StoredETag, modified: UtcMillis) -> S3Error {
+    let mut error = S3Error::new(S3ErrorCode::NotModified);
+    error.set_status_code(http::StatusCode::NOT_MODIFIED);
+    let mut headers = http::HeaderMap::new();
+    if let Ok(value) = format!("\"{}\"", etag.text()).parse() {
+        headers.insert(http::header::ETAG, value);
+    }
+    let at = std::time::UNIX_EPOCH + Duration::from_millis(modified.0);
+    let mut text = Vec::new();
+    if Timestamp::from(at).format(s3s::dto::TimestampFormat::HttpDate, &mut text).is_ok()
+        && let Ok(value) = http::HeaderValue::from_bytes(&text)
+    {
+        headers.insert(http::header::LAST_MODIFIED, value);
+    }
+    error.set_headers(headers);
+    error
+}
+
+/// The precondition of a write. `If-Match` compares the opened ETag here and is committed by
+/// compare-and-swap on the version id.
+pub(super) async fn of_write(
+    gateway: &Gateway,
+    bucket: &BucketRow,
+    name: &ObjectKey,
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> S3Result<Precondition> {
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Precondition::None),
+        (Some(_), Some(_)) => Err(super::unsupported("If-Match together with If-None-Match")),
+        (None, Some(condition)) if condition.is_any() => {
+            // The commit decides; looking first spares a body that could not win.
+            match gateway.catalog.current(bucket.id, name).await.map_err(Error::from)? {
+                Some(_) => Err(refused(Refusal::PreconditionFailed)),
+                None => Ok(Precondition::Absent),
+            }
+        }
+        (None, Some(_)) => Err(super::unsupported("If-None-Match with an ETag on a write")),
+        (Some(condition), None) => {
+            let row = gateway.catalog.current(bucket.id, name).await.map_err(Error::from)?;
+            let row = row.ok_or_else(|| refused(Refusal::NotFound))?;
+            let key = gateway.keys.bucket_key(bucket).await?;
+            let values = open_values(bucket, &key, name.as_bytes(), &row)?;
+            let holds = condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == values.etag.text());
+            if holds { Ok(Precondition::Version(row.version)) } else { Err(refused(Refusal::PreconditionFailed)) }
+        }
+    }
+}
+
+/// A condition that held at first and not at the commit was lost to another writer: S3 answers
+/// 409 for a changed object and 412 for one that appeared.
+pub(super) fn lost_race(error: Error, conditional: bool) -> S3Error {
+    match error {
+        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) if conditional => {
+            S3Error::from(error)
+        }
+        other => S3Error::from(other),
+    }
+}
+
+/// Opens the list values of a listed row.
+pub(super) fn open_values(bucket: &BucketRow, key: &BucketKey, name: &[u8], row: &CurrentRow) -> Result<ListValues, Error> {
+    let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
+    let opened = key.list.open(&owner, row.size, row.modified.0, &row.list_values).inspect_err(|error| {
+        metrics::counter!("gotgan_rows_refused_total").increment(1);
+        tracing::error!(bucket = %bucket.id, version = %row.version, %error, "a listed row does not open");
+    })?;
+    decode(&opened)
+}
+
+fn refused(refusal: Refusal) -> S3Error {
+    Error::Commit(CommitError::Refused(refusal)).into()
+}
+
+/// HTTP dates have whole seconds.
+fn seconds(at: UtcMillis) -> i64 {
+    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
+}
+
+fn of(at: &Timestamp) -> i64 {
+    let at: time::OffsetDateTime = at.clone().into();
+    at.unix_timestamp()
+}
+
+#[cfg(test)]
+mod tests {
+    use s3s::dto::ETag;
+
+    use super::*;
+
+    fn tag(text: &str) -> ETagCondition {
+        ETagCondition::ETag(ETag::Strong(text.to_owned()))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        time::OffsetDateTime::from_unix_timestamp(seconds).unwrap().into()
+    }
+
+    #[test]
+    fn reads_follow_rfc_9110() {
+        let etag = StoredETag { md5: [0xab; 16], parts: None };
+        let modified = UtcMillis(1_000_500);
+        let same = tag(&etag.text());
+        let other = tag("0");
+        let code = |c: ReadConditions<'_>, copy| c.check(&etag, modified, copy).err().map(|e| e.code().clone());
+        assert_eq!(code(ReadConditions { if_match: Some(&same), ..Default::default() }, false), None);
+        assert_eq!(code(ReadConditions { if_match: Some(&other), ..Default::default() }, false), Some(S3ErrorCode::PreconditionFailed));
+        assert_eq!(code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, false), Some(S3ErrorCode::NotModified));
+        assert_eq!(code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, true), Some(S3ErrorCode::PreconditionFailed));
+        assert_eq!(code(ReadConditions { if_modified_since: Some(&at(1000)), ..Default::default() }, false), Some(S3ErrorCode::NotModified));
+        assert_eq!(code(ReadConditions { if_unmodified_since: Some(&at(999)), ..Default::default() }, false), Some(S3ErrorCode::PreconditionFailed));
+        // If-Match holds: If-Unmodified-Since is not looked at.
+        let both = ReadConditions { if_match: Some(&same), if_unmodified_since: Some(&at(0)), ..Default::default() };
+        assert_eq!(code(both, false), None);
+        // If-None-Match does not match: If-Modified-Since is not looked at.
+        let both = ReadConditions { if_none_match: Some(&other), if_modified_since: Some(&at(9999)), ..Default::default() };
+        assert_eq!(code(both, false), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! CopyObject. A self-copy that only changes metadata shares the bodies (SECURITY.md rule 7); every
+//! other copy opens the source and seals anew under its own version key.
+
+use std::sync::Arc;
+
+use crate::digest::checksum::Algorithm;
+use futures::StreamExt;
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use s3s::{S3Error, S3Request, S3Response, S3Result, StdError};
+use storage::catalog::{BucketRow, ManifestBody, NewBody, Precondition};
+
+use super::checks::{put_checksum, StoredChecksum, StoredETag};
+use super::conditions::ReadConditions;
+use super::get::{open_object, OpenObject};
+use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
+use super::put::{aes256, commit, new_version, object_key, Draft};
+use super::{timestamp, unsupported, Call};
+use crate::clock;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::read;
+use crate::seal::VersionKey;
+use crate::write::{place, receive, Target};
+
+/// Largest source of CopyObject: 5 GiB, as in S3; more goes by parts.
+pub(super) const COPY_MAX: u64 = 5 << 30;
+
+pub(super) async fn copy_object(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    mut req: S3Request<CopyObjectInput>,
+) -> S3Result<S3Response<CopyObjectOutput>> {
+    refuse_unsupported!(req.input)?;
+    if req.input.copy_source_sse_customer_algorithm.is_some() || req.input.copy_source_sse_customer_key.is_some() {
+        return Err(unsupported("SSE-C"));
+    }
+    let replace = directive(&req.input)?;
+    let (source_key, source_version) = source_name(&req.input.copy_source)?;
+    let bucket = Arc::clone(call.bucket()?);
+    let source_bucket = source_bucket(call)?;
+    let same = source_bucket.id == bucket.id && source_key == req.input.key;
+    if same && !replace {
+        return Err(s3s::s3_error!(InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+    }
+    let guard = gateway.reads.open();
+    let source = open_object(gateway, call, &source_bucket, &source_key, source_version.as_deref()).await?;
+    conditions(&req.input).check(&source.values.etag, source.view.version.modified, true)?;
+    if source.size() > COPY_MAX {
+        return Err(s3s::s3_error!(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
+    }
+    let metadata = if replace { read_metadata!(req.input)? } else { source.metadata.clone() };
+    let algorithm = req.input.checksum_algorithm.as_ref().and_then(|a| a.as_str().parse::<Algorithm>().ok());
+    let shares = same && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);
+    let (values, modified) = if shares {
+        share(gateway, call, &bucket, &source, &req.input.key, &metadata).await?
+    } else {
+        reseal(gateway, call, &bucket, &source_bucket, source, Resealed { key: &req.input.key, metadata: &metadata, algorithm }).await?
+    };
+    drop(guard);
+    let mut result = CopyObjectResult { e_tag: Some(values.etag.to_dto()), last_modified: Some(timestamp(modified)), ..Default::default() };
+    put_checksum!(result, &values.checksum);
+    result.checksum_type = values.checksum.as_ref().map(StoredChecksum::kind);
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        server_side_encryption: Some(aes256()),
+        ..CopyObjectOutput::default()
+    }))
+}
+
+/// New metadata over the same bodies: a new version key wraps their data keys again; no body moves.
+/// The commit is by compare-and-swap on the version that was read.
+async fn share(
+    gateway: &Gateway,
+    call: &Call,
+    bucket: &BucketRow,
+    source: &OpenObject,
+    key: &str,
+    metadata: &ObjectMetadata,
+) -> S3Result<(ListValues, policy::time::UtcMillis)> {
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
+    let bodies = rewrap(bucket, source, &version_key)?;
+    let modified = clock::now();
+    commit(gateway, &call.context, Draft {
+        bucket,
+        bucket_key: &bucket_key,
+        name: &object_key(key)?,
+        version: new_version()?,
+        key: &version_key,
+        bodies,
+        new_bodies: Vec::<NewBody>::new(),
+        metadata,
+        values: &source.values,
+        content: source.content.clone(),
+        completes: None,
+        precondition: Precondition::Version(source.version()),
+        modified,
+    })
+    .await
+    .map_err(conflict)?;
+    Ok((source.values.clone(), modified))
+}
+
+fn rewrap(bucket: &BucketRow, source: &OpenObject, key: &VersionKey) -> Result<Vec<ManifestBody>, Error> {
+    let mut out = Vec::with_capacity(source.view.version.bodies.len());
+    for body in &source.view.version.bodies {
+        let id = *body.body.as_bytes();
+        let (_, data_key) = source.key.open_data_key(bucket.tenant, bucket.id, id, &body.envelope)?;
+        let envelope = key.wrap_data_key(bucket.tenant, bucket.id, id, &data_key)?;
+        out.push(ManifestBody { envelope, ..body.clone() });
+    }
+    Ok(out)
+}
+
+struct Resealed<'a> {
+    key: &'a str,
+    metadata: &'a ObjectMetadata,
+    algorithm: Option<Algorithm>,
+}
+
+async fn reseal(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    bucket: &BucketRow,
+    source_bucket: &BucketRow,
+    source: OpenObject,
+    to: Resealed<'_>,
+) -> S3Result<(ListValues, policy::time::UtcMillis)> {
+    let size = source.size();
+    let kept = source.values.checksum.as_ref().and_then(StoredChecksum::algorithm);
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
+    let placement = place(gateway, &call.admitted.permit)?;
+    let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
+    let stream = read::stream(&gateway.chunks, source.into_source(gateway, source_bucket), 0..size)?;
+    let stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
+    let algorithm = to.algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
+    let received = receive(gateway, &target, stream, size, Some(algorithm)).await?;
+    let values = ListValues {
+        etag: StoredETag { md5: received.md5, parts: None },
+        checksum: received.checksum.as_ref().map(StoredChecksum::full),
+    };
+    let body = received.body.id;
+    let modified = clock::now();
+    commit(gateway, &call.context, Draft {
+        bucket,
+        bucket_key: &bucket_key,
+        name: &object_key(to.key)?,
+        version: new_version()?,
+        key: &version_key,
+        bodies: vec![received.manifest],
+        new_bodies: vec![received.body],
+        metadata: to.metadata,
+        values: &values,
+        content: Vec::new(),
+        completes: None,
+        precondition: Precondition::None,
+        modified,
+    })
+    .await?;
+    gateway.chunks.settle(body);
+    Ok((values, modified))
+}
+
+fn directive(input: &CopyObjectInput) -> S3Result<bool> {
+    match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(s3s::s3_error!(InvalidArgument, "Unknown metadata directive.")),
+    }
+}
+
+/// Key and version that a copy names.
+pub(super) fn source_name(source: &CopySource) -> S3Result<(String, Option<String>)> {
+    match source {
+        CopySource::Bucket { key, version_id, .. } => Ok((key.to_string(), version_id.as_deref().map(str::to_owned))),
+        _ => Err(unsupported("A copy source that is an access point")),
+    }
+}
+
+/// The bucket that a copy reads, as admission found it.
+pub(super) fn source_bucket(call: &Call) -> S3Result<Arc<BucketRow>> {
+    call.admitted.source.clone().ok_or_else(|| s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"))
+}
+
+fn conditions(input: &CopyObjectInput) -> ReadConditions<'_> {
+    ReadConditions {
+        if_match: input.copy_source_if_match.as_ref(),
+        if_none_match: input.copy_source_if_none_match.as_ref(),
+        if_modified_since: input.copy_source_if_modified_since.as_ref(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+    }
+}
+
+/// The object changed between the read and the commit of a self-copy.
+fn conflict(error: Error) -> S3Error {
+    use storage::catalog::{CommitError, Refusal};
+    match error {
+        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) => {
+            s3s::s3_error!(OperationAborted, "The object changed while it was copied; please try again")
+        }
+        other => other.into(),
+    }
+}
+

@@ -1,0 +1,257 @@
+//! GetObject and HeadObject.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use http_body_util::StreamBody;
+use futures::StreamExt;
+use policy::id::VersionId;
+use s3s::dto::{self, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+use storage::catalog::{BucketRow, ManifestBody, ObjectView};
+
+use super::checks::{put_checksum, StoredChecksum};
+use super::conditions::{open_values, ReadConditions};
+use super::metadata::{ListValues, ObjectMetadata};
+use super::put::{aes256, decode, object_key};
+use super::{signed, timestamp, Call};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::read::{self, Source};
+use crate::seal::value::{ManifestFacts, Owner};
+use crate::seal::VersionKey;
+
+/// An object whose rows have been opened and proved.
+pub(super) struct OpenObject {
+    pub view: ObjectView,
+    pub key: VersionKey,
+    pub values: ListValues,
+    pub metadata: ObjectMetadata,
+    /// Sealed content of the manifest.
+    pub content: Vec<u8>,
+}
+
+/// What of the object is asked for.
+struct Selection {
+    range: Range<u64>,
+    /// The answer is 206.
+    partial: bool,
+    parts: Option<i32>,
+}
+
+/// Looks an object up and opens everything about it but its bytes.
+pub(super) async fn open_object(
+    gateway: &Gateway,
+    call: &Call,
+    bucket: &BucketRow,
+    key: &str,
+    version: Option<&str>,
+) -> S3Result<OpenObject> {
+    let name = object_key(key)?;
+    let view = gateway.catalog.object(bucket.id, &name).await.map_err(Error::from)?;
+    let view = view.ok_or_else(|| s3s::s3_error!(NoSuchKey, "The specified key does not exist."))?;
+    if version.is_some_and(|v| v != "null") {
+        return Err(s3s::s3_error!(NoSuchVersion, "The specified version does not exist."));
+    }
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    call.context.touched(&view.version.version.to_string(), bucket_key.id, bucket_key.version);
+    open_rows(bucket, &bucket_key, name.as_bytes(), view).map_err(|error| {
+        tracing::error!(bucket = %bucket.id, %error, "rows of an object do not open: not served");
+        metrics::counter!("gotgan_rows_refused_total").increment(1);
+        S3Error::from(error)
+    })
+}
+
+fn open_rows(bucket: &BucketRow, bucket_key: &crate::keys::BucketKey, name: &[u8], view: ObjectView) -> Result<OpenObject, Error> {
+    let row = &view.version;
+    let values = open_values(bucket, bucket_key, name, &view.current)?;
+    let key = bucket_key.open(&row.envelope, *row.version.as_bytes())?;
+    let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
+    let facts = ManifestFacts {
+        owner,
+        bodies: &row.bodies,
+        length: row.size,
+        modified: row.modified.0,
+        residency_epoch: 0,
+        list_values: &view.current.list_values,
+    };
+    let content = key.open_manifest(&facts, &row.manifest)?;
+    let metadata = decode(&key.open_metadata(&owner, &row.metadata)?)?;
+    Ok(OpenObject { key, values, metadata, content, view })
+}
+
+impl OpenObject {
+    pub(super) fn size(&self) -> u64 {
+        self.view.version.size
+    }
+
+    pub(super) fn version(&self) -> VersionId {
+        self.view.version.version
+    }
+
+    /// Hands over what the read pipeline needs.
+    pub(super) fn into_source(self, gateway: &Gateway, bucket: &BucketRow) -> Source {
+        Source {
+            tenant: bucket.tenant,
+            bucket: bucket.id,
+            key: self.key,
+            bodies: self.view.version.bodies,
+            inline: self.view.inline,
+            guard: Some(gateway.reads.open()),
+        }
+    }
+
+    fn select(&self, range: Option<dto::Range>, part: Option<i32>) -> S3Result<Selection> {
+        let size = self.size();
+        let parts = self.values.etag.parts.and_then(|n| i32::try_from(n).ok());
+        match (range, part) {
+            (Some(_), Some(_)) => Err(s3s::s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter")),
+            (None, None) => Ok(Selection { range: 0..size, partial: false, parts: None }),
+            (None, Some(number)) => {
+                let range = part_range(&self.view.version.bodies, number).ok_or_else(|| {
+                    S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "The requested partnumber is not satisfiable")
+                })?;
+                Ok(Selection { range, partial: true, parts })
+            }
+            (Some(range), None) => match range.check(size) {
+                Ok(range) => Ok(Selection { range, partial: true, parts: None }),
+                Err(_) => Err(unsatisfiable(size)),
+            },
+        }
+    }
+}
+
+fn part_range(bodies: &[ManifestBody], number: i32) -> Option<Range<u64>> {
+    let number = usize::try_from(number).ok()?.checked_sub(1)?;
+    let body = bodies.get(number)?;
+    let start: u64 = bodies.iter().take(number).map(|b| b.length).sum();
+    Some(start..start + body.length)
+}
+
+fn unsatisfiable(size: u64) -> S3Error {
+    let mut error = S3Error::with_message(S3ErrorCode::InvalidRange, "The requested range is not satisfiable");
+    if let Ok(value) = format!("bytes */{size}").parse() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::CONTENT_RANGE, value);
+        error.set_headers(headers);
+    }
+    error
+}
+
+/// The fields that GET and HEAD share.
+macro_rules! fill {
+    ($output:ident, $object:expr, $selection:expr, $checksums:expr) => {{
+        let object = &$object;
+        let selection = &$selection;
+        $output.accept_ranges = Some("bytes".to_owned());
+        $output.cache_control = object.metadata.cache_control.clone();
+        $output.content_disposition = object.metadata.content_disposition.clone();
+        $output.content_encoding = object.metadata.content_encoding.clone();
+        $output.content_language = object.metadata.content_language.clone();
+        $output.content_type = Some(object.metadata.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
+        $output.expires = object.metadata.expires_dto();
+        $output.e_tag = Some(object.values.etag.to_dto());
+        $output.last_modified = Some(timestamp(object.view.version.modified));
+        $output.metadata = (!object.metadata.user.is_empty()).then(|| object.metadata.user.clone().into_iter().collect());
+        $output.parts_count = selection.parts;
+        $output.server_side_encryption = Some(aes256());
+        $output.content_length = Some(signed(selection.range.end - selection.range.start));
+        if selection.partial && selection.range.start < selection.range.end {
+            $output.content_range = Some(format!("bytes {}-{}/{}", selection.range.start, selection.range.end - 1, object.size()));
+        }
+        if $checksums && !selection.partial {
+            put_checksum!($output, &object.values.checksum);
+            $output.checksum_type = object.values.checksum.as_ref().map(StoredChecksum::kind);
+        }
+    }};
+}
+
+pub(super) async fn get_object(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    req: S3Request<GetObjectInput>,
+) -> S3Result<S3Response<GetObjectOutput>> {
+    let input = &req.input;
+    refuse_customer_key(input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some())?;
+    let bucket = Arc::clone(call.bucket()?);
+    // Opened before the rows are read: what they name cannot be deleted meanwhile.
+    let guard = gateway.reads.open();
+    let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
+    conditions_of(input.if_match.as_ref(), input.if_none_match.as_ref(), input.if_modified_since.as_ref(), input.if_unmodified_since.as_ref())
+        .check(&object.values.etag, object.view.version.modified, false)?;
+    let selection = object.select(input.range, input.part_number)?;
+    let mut output = GetObjectOutput::default();
+    fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    let length = selection.range.end - selection.range.start;
+    call.context.bytes(length, selection.partial.then_some(selection.range.start));
+    let mut source = object.into_source(gateway, &bucket);
+    source.guard = Some(guard);
+    let stream = read::stream(&gateway.chunks, source, selection.range)?;
+    // The record's sync and the first fetch overlap; neither byte nor status leaves before both.
+    let mut stream = Box::pin(stream);
+    let status = if output.content_range.is_some() { 206 } else { 200 };
+    let opening = call.context.opening(status, None);
+    let record = gateway.recorder.append(call.context.tenant(), call.context.time, &opening);
+    let (first, recorded) = futures::join!(stream.next(), record);
+    recorded?;
+    call.context.recorded(status);
+    output.body = Some(body_of(first, stream, length)?);
+    Ok(S3Response::new(output))
+}
+
+fn body_of<S>(first: Option<Result<bytes::Bytes, Error>>, rest: S, length: u64) -> S3Result<StreamingBlob>
+where
+    S: futures::Stream<Item = Result<bytes::Bytes, Error>> + Send + 'static,
+{
+    let first = first.transpose()?;
+    if let Some(only) = &first
+        && u64::try_from(only.len()).is_ok_and(|n| n == length)
+    {
+        return Ok(StreamingBlob::from(s3s::Body::from(only.clone())));
+    }
+    let frames = futures::stream::iter(first.map(Ok)).chain(rest).map(|piece| {
+        piece.map(http_body::Frame::data).map_err(|error| {
+            tracing::error!(%error, "an answer breaks off");
+            error
+        })
+    });
+    Ok(StreamingBlob::from(s3s::Body::http_body_unsync(StreamBody::new(frames))))
+}
+
+pub(super) async fn head_object(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    req: S3Request<HeadObjectInput>,
+) -> S3Result<S3Response<HeadObjectOutput>> {
+    let input = &req.input;
+    refuse_customer_key(input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some())?;
+    let bucket = Arc::clone(call.bucket()?);
+    let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
+    conditions_of(input.if_match.as_ref(), input.if_none_match.as_ref(), input.if_modified_since.as_ref(), input.if_unmodified_since.as_ref())
+        .check(&object.values.etag, object.view.version.modified, false)?;
+    let selection = object.select(input.range, input.part_number)?;
+    let mut output = HeadObjectOutput::default();
+    fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    let mut response = S3Response::new(output);
+    if selection.partial {
+        response.status = Some(http::StatusCode::PARTIAL_CONTENT);
+    }
+    Ok(response)
+}
+
+fn conditions_of<'a>(
+    if_match: Option<&'a dto::ETagCondition>,
+    if_none_match: Option<&'a dto::ETagCondition>,
+    if_modified_since: Option<&'a dto::Timestamp>,
+    if_unmodified_since: Option<&'a dto::Timestamp>,
+) -> ReadConditions<'a> {
+    ReadConditions { if_match, if_none_match, if_modified_since, if_unmodified_since }
+}
+
+fn enabled(mode: Option<&dto::ChecksumMode>) -> bool {
+    mode.is_some_and(|m| m.as_str().eq_ignore_ascii_case("ENABLED"))
+}
+
+fn refuse_customer_key(asked: bool) -> S3Result<()> {
+    if asked { Err(super::unsupported("SSE-C")) } else { Ok(()) }
+}

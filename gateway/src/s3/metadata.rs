@@ -1,0 +1,143 @@
+//! What is kept of an object's headers, and which headers are refused because nothing would honour them.
+
+use std::collections::BTreeMap;
+
+use s3s::dto;
+use s3s::{S3Error, S3ErrorCode, S3Result};
+use serde::{Deserialize, Serialize};
+
+use super::checks::{StoredChecksum, StoredETag};
+use super::unsupported;
+
+/// User metadata limit of S3: 2 KB of names and values.
+const USER_METADATA_MAX: usize = 2048;
+
+/// Sealed with each version: the headers that a GET gives back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMetadata {
+    /// Content-Type.
+    pub content_type: Option<String>,
+    /// Cache-Control.
+    pub cache_control: Option<String>,
+    /// Content-Disposition.
+    pub content_disposition: Option<String>,
+    /// Content-Encoding, without `aws-chunked`.
+    pub content_encoding: Option<String>,
+    /// Content-Language.
+    pub content_language: Option<String>,
+    /// Expires, milliseconds since 1970.
+    pub expires: Option<i64>,
+    /// `x-amz-meta-*`, names in lower case.
+    pub user: BTreeMap<String, String>,
+}
+
+/// Sealed in the listed row: what lists and conditions need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListValues {
+    /// The ETag.
+    pub etag: StoredETag,
+    /// The checksum of the object.
+    pub checksum: Option<StoredChecksum>,
+}
+
+/// The fields that PutObject, CreateMultipartUpload and CopyObject share.
+macro_rules! read_metadata {
+    ($input:expr) => {
+        $crate::s3::metadata::ObjectMetadata {
+            content_type: $input.content_type.take(),
+            cache_control: $input.cache_control.take(),
+            content_disposition: $input.content_disposition.take(),
+            content_encoding: $crate::s3::metadata::without_chunked($input.content_encoding.take()),
+            content_language: $input.content_language.take(),
+            expires: $input.expires.take().map($crate::s3::metadata::expires_ms),
+            user: $input.metadata.take().unwrap_or_default().into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
+        }
+        .checked()
+    };
+}
+pub(super) use read_metadata;
+
+/// Refuses what the store would have to honour and does not yet.
+macro_rules! refuse_unsupported {
+    ($input:expr) => {
+        $crate::s3::metadata::refuse(
+            &[
+                ("SSE-C", $input.sse_customer_algorithm.is_some() || $input.sse_customer_key.is_some()),
+                ("SSE-KMS", $input.ssekms_key_id.is_some() || $input.ssekms_encryption_context.is_some()),
+                ("Object Lock", $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() || $input.object_lock_retain_until_date.is_some()),
+                ("Tagging", $input.tagging.is_some()),
+                ("Website redirection", $input.website_redirect_location.is_some()),
+                ("A grant", $input.grant_full_control.is_some() || $input.grant_read.is_some() || $input.grant_read_acp.is_some() || $input.grant_write_acp.is_some()),
+            ],
+            $input.acl.as_ref().map(|a| a.as_str()),
+            $input.storage_class.as_ref().map(|c| c.as_str()),
+            $input.server_side_encryption.as_ref().map(|s| s.as_str()),
+        )
+    };
+}
+pub(super) use refuse_unsupported;
+
+impl ObjectMetadata {
+    pub(super) fn checked(self) -> S3Result<Self> {
+        let size: usize = self.user.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if size > USER_METADATA_MAX {
+            return Err(super::checks::custom("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size"));
+        }
+        Ok(self)
+    }
+
+    pub(super) fn expires_dto(&self) -> Option<dto::Timestamp> {
+        let nanos = i128::from(self.expires?) * 1_000_000;
+        time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().map(dto::Timestamp::from)
+    }
+}
+
+/// `aws-chunked` is framing, not content (S3.md trap 5).
+pub(super) fn without_chunked(encoding: Option<String>) -> Option<String> {
+    let kept: Vec<&str> = encoding.as_deref()?.split(',').map(str::trim).filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("aws-chunked")).collect();
+    (!kept.is_empty()).then(|| kept.join(","))
+}
+
+pub(super) fn expires_ms(at: dto::Timestamp) -> i64 {
+    let at: time::OffsetDateTime = at.into();
+    at.unix_timestamp().saturating_mul(1000)
+}
+
+pub(super) fn refuse(
+    features: &[(&str, bool)],
+    acl: Option<&str>,
+    storage_class: Option<&str>,
+    encryption: Option<&str>,
+) -> S3Result<()> {
+    if let Some((name, _)) = features.iter().find(|(_, asked)| *asked) {
+        return Err(unsupported(name));
+    }
+    match encryption {
+        None | Some("AES256") => {}
+        Some("aws:kms" | "aws:kms:dsse") => return Err(unsupported("SSE-KMS")),
+        Some(_) => return Err(s3s::s3_error!(InvalidArgument, "The encryption method specified is not supported")),
+    }
+    match storage_class {
+        None | Some("STANDARD") => {}
+        Some(_) => return Err(S3Error::with_message(S3ErrorCode::InvalidStorageClass, "The storage class you specified is not valid")),
+    }
+    match acl {
+        None | Some("private" | "bucket-owner-full-control") => Ok(()),
+        Some(_) => Err(s3s::s3_error!(AccessControlListNotSupported, "The bucket does not allow ACLs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn framing_is_not_kept_as_an_encoding() {
+        let strip = |s: &str| without_chunked(Some(s.to_owned()));
+        assert_eq!(strip("aws-chunked"), None);
+        assert_eq!(strip("gzip,aws-chunked"), Some("gzip".to_owned()));
+        assert_eq!(strip("AWS-Chunked, gzip"), Some("gzip".to_owned()));
+        assert_eq!(strip(""), None);
+        assert_eq!(without_chunked(None), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! PutObject, and the commit that every write of a version shares.
+
+use std::sync::Arc;
+
+use crate::digest::checksum::Algorithm;
+use policy::id::{UploadId, VersionId};
+use policy::name::ObjectKey;
+use policy::time::UtcMillis;
+use s3s::dto::{self, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::{S3Request, S3Response, S3Result};
+use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
+
+use super::checks::{put_checksum, Promises, StoredChecksum, StoredETag};
+use super::conditions;
+use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
+use super::{unsupported, Call};
+use crate::clock;
+use crate::context::RequestContext;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::keys::BucketKey;
+use crate::seal::key::random;
+use crate::seal::value::{ManifestFacts, Owner};
+use crate::seal::VersionKey;
+use crate::write::{place, receive, Target};
+
+/// Largest body of one PUT: 5 GiB, as in S3.
+const PUT_MAX: u64 = 5 << 30;
+
+/// A version about to be committed.
+pub(super) struct Draft<'a> {
+    pub bucket: &'a BucketRow,
+    pub bucket_key: &'a BucketKey,
+    pub name: &'a ObjectKey,
+    pub version: VersionId,
+    pub key: &'a VersionKey,
+    pub bodies: Vec<ManifestBody>,
+    pub new_bodies: Vec<NewBody>,
+    pub metadata: &'a ObjectMetadata,
+    pub values: &'a ListValues,
+    /// Sealed content of the manifest: what parts were, for multipart.
+    pub content: Vec<u8>,
+    pub completes: Option<UploadId>,
+    pub precondition: Precondition,
+    pub modified: UtcMillis,
+}
+
+pub(super) async fn put_object(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    mut req: S3Request<PutObjectInput>,
+) -> S3Result<S3Response<PutObjectOutput>> {
+    refuse_unsupported!(req.input)?;
+    if req.input.write_offset_bytes.is_some() {
+        return Err(unsupported("Appending to an object"));
+    }
+    let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
+    let metadata = read_metadata!(req.input)?;
+    let length = length_of(req.input.content_length)?;
+    let bucket = call.bucket()?;
+    let name = object_key(&req.input.key)?;
+    let precondition = conditions::of_write(gateway, bucket, &name, req.input.if_match.as_ref(), req.input.if_none_match.as_ref()).await?;
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
+    let placement = place(gateway, &call.admitted.permit)?;
+    let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &key, number: 1, placement: &placement };
+    let algorithm = promises.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |(a, _)| *a);
+    let stream = req.input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
+    let received = receive(gateway, &target, stream, length, Some(algorithm)).await?;
+    promises.verify(received.md5, received.checksum.as_ref(), req.trailing_headers.as_ref())?;
+    let values = ListValues {
+        etag: StoredETag { md5: received.md5, parts: None },
+        checksum: received.checksum.as_ref().map(StoredChecksum::full),
+    };
+    let body = received.body.id;
+    let committed = commit(gateway, &call.context, Draft {
+        bucket,
+        bucket_key: &bucket_key,
+        name: &name,
+        version: new_version()?,
+        key: &key,
+        bodies: vec![received.manifest],
+        new_bodies: vec![received.body],
+        metadata: &metadata,
+        values: &values,
+        content: Vec::new(),
+        completes: None,
+        precondition,
+        modified: clock::now(),
+    })
+    .await;
+    committed.map_err(|e| conditions::lost_race(e, req.input.if_match.is_some() || req.input.if_none_match.is_some()))?;
+    gateway.chunks.settle(body);
+    let mut output = PutObjectOutput {
+        e_tag: Some(values.etag.to_dto()),
+        checksum_type: values.checksum.as_ref().map(StoredChecksum::kind),
+        server_side_encryption: Some(aes256()),
+        ..PutObjectOutput::default()
+    };
+    put_checksum!(output, &values.checksum);
+    Ok(S3Response::new(output))
+}
+
+/// Seals what describes the version and commits row, bodies and access record together.
+pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: Draft<'_>) -> Result<VersionRow, Error> {
+    let owner = Owner { tenant: draft.bucket.tenant, bucket: draft.bucket.id, name: draft.name.as_bytes(), version: draft.version };
+    let size = draft.bodies.iter().map(|b| b.length).sum();
+    let list_values = draft.bucket_key.list.seal(&owner, size, draft.modified.0, &encode(draft.values)?)?;
+    let facts = ManifestFacts { owner, bodies: &draft.bodies, length: size, modified: draft.modified.0, residency_epoch: 0, list_values: &list_values };
+    let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
+    let metadata = draft.key.seal_metadata(&owner, 0, &encode(draft.metadata)?)?;
+    let envelope = draft.bucket_key.wrap(draft.key, *draft.version.as_bytes())?;
+    let row = VersionRow { version: draft.version, modified: draft.modified, size, envelope, bodies: draft.bodies, manifest, metadata, list_values };
+    context.touched(&draft.version.to_string(), draft.bucket_key.id, draft.bucket_key.version);
+    context.bytes(size, None);
+    let change = Change::PutVersion(Box::new(PutVersion {
+        bucket: draft.bucket.id,
+        key: draft.name.clone(),
+        precondition: draft.precondition,
+        row: row.clone(),
+        new_bodies: draft.new_bodies,
+        completes: draft.completes,
+    }));
+    commit_recorded(gateway, context, change).await?;
+    Ok(row)
+}
+
+/// Commits a change together with the request's opening record: one batch, one sync.
+pub(super) async fn commit_recorded(gateway: &Gateway, context: &RequestContext, change: Change) -> Result<storage::catalog::Committed, Error> {
+    commit_with_status(gateway, context, change, 200).await
+}
+
+/// As [`commit_recorded`], for answers that are not 200.
+pub(super) async fn commit_with_status(
+    gateway: &Gateway,
+    context: &RequestContext,
+    change: Change,
+    status: u16,
+) -> Result<storage::catalog::Committed, Error> {
+    let record = gateway.recorder.seal(context.tenant(), context.time, &context.opening(status, None)).await?;
+    let committed = gateway.catalog.commit(Commit { change, record: Some(record) }).await?;
+    context.recorded(status);
+    Ok(committed)
+}
+
+/// A fresh, time-ordered version id; never reused, so list values never share a nonce.
+pub(super) fn new_version() -> Result<VersionId, Error> {
+    Ok(VersionId::time_ordered(clock::now().0, random()?))
+}
+
+pub(super) fn object_key(key: &str) -> S3Result<ObjectKey> {
+    key.parse().map_err(|_| s3s::s3_error!(KeyTooLongError, "Your key is too long"))
+}
+
+pub(super) fn length_of(length: Option<i64>) -> S3Result<u64> {
+    let length = length.ok_or_else(|| s3s::s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header."))?;
+    let length = u64::try_from(length).map_err(|_| s3s::s3_error!(InvalidArgument, "Content-Length is not a length"))?;
+    if length > PUT_MAX {
+        return Err(s3s::s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
+    }
+    Ok(length)
+}
+
+pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    postcard::to_stdvec(value).map_err(|e| Error::Corrupt(e.to_string()))
+}
+
+pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    postcard::from_bytes(bytes).map_err(|e| Error::Corrupt(e.to_string()))
+}
+
+/// Every object is sealed; S3 clients know that under this name.
+pub(super) fn aes256() -> dto::ServerSideEncryption {
+    dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256)
+}

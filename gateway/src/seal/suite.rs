@@ -1,0 +1,100 @@
+//! A suite names AEAD, key derivation and wrap together. Its id stands in the label of every
+//! derivation and in every AAD, so that nothing sealed under one suite opens under another.
+
+use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_256_GCM, CHACHA20_POLY1305};
+use ring::hmac;
+
+use super::key::SecretKey;
+use super::{SealError, FORMAT, MAGIC};
+
+/// Bytes that an AEAD tag adds.
+pub const TAG: usize = 16;
+
+/// AEAD, derivation and wrap, chosen per tenant key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Suite {
+    /// AES-256-GCM, SP 800-108 counter mode with HMAC-SHA-256. The default.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 (RFC 8439), the same derivation.
+    ChaCha20Poly1305,
+}
+
+impl Suite {
+    /// The byte that stands in labels, AADs and rows.
+    #[must_use]
+    pub const fn id(self) -> u8 {
+        match self {
+            Self::Aes256Gcm => 1,
+            Self::ChaCha20Poly1305 => 2,
+        }
+    }
+
+    /// The suite of an id byte.
+    ///
+    /// # Errors
+    /// `Malformed` for an id that format 1 does not know.
+    pub const fn from_id(id: u8) -> Result<Self, SealError> {
+        match id {
+            1 => Ok(Self::Aes256Gcm),
+            2 => Ok(Self::ChaCha20Poly1305),
+            _ => Err(SealError::Malformed("suite id")),
+        }
+    }
+
+    /// Derives a key: SP 800-108 r1, counter mode, PRF HMAC-SHA-256, one block.
+    ///
+    /// `HMAC(key, u32be(1) || "GTGN" || format || suite || purpose || 0x00 || context || u32be(256))`
+    #[must_use]
+    pub fn derive(self, key: &SecretKey, purpose: &str, context: &[u8]) -> SecretKey {
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+        mac.update(&1_u32.to_be_bytes());
+        mac.update(MAGIC);
+        mac.update(&[FORMAT, self.id()]);
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(context);
+        mac.update(&256_u32.to_be_bytes());
+        let mut out = [0; 32];
+        out.copy_from_slice(mac.sign().as_ref());
+        SecretKey::from_bytes(out)
+    }
+
+    /// The AEAD of this suite under `key`.
+    pub(crate) fn cipher(self, key: &SecretKey) -> Result<Cipher, SealError> {
+        let algorithm = match self {
+            Self::Aes256Gcm => &AES_256_GCM,
+            Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        let key = UnboundKey::new(algorithm, key.expose()).map_err(|_| SealError::Malformed("key"))?;
+        Ok(Cipher(LessSafeKey::new(key)))
+    }
+}
+
+/// One AEAD key, ready. The caller answers for the nonce: each use in this module has a proof beside it.
+pub(crate) struct Cipher(LessSafeKey);
+
+impl Cipher {
+    /// Seals in place and returns the tag.
+    pub(crate) fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG], SealError> {
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), data)
+            .map_err(|_| SealError::Malformed("plaintext length"))?;
+        let mut out = [0; TAG];
+        out.copy_from_slice(tag.as_ref());
+        Ok(out)
+    }
+
+    /// Opens `data` (ciphertext and tag) in place and returns the plaintext part.
+    pub(crate) fn open<'a>(
+        &self,
+        nonce: [u8; 12],
+        aad: &[u8],
+        data: &'a mut [u8],
+        what: &'static str,
+    ) -> Result<&'a mut [u8], SealError> {
+        self.0
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), data)
+            .map_err(|_| SealError::Refused(what))
+    }
+}

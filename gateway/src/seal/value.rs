@@ -1,0 +1,285 @@
+//! What describes an object version, sealed: manifest, metadata, list values.
+//!
+//! Manifest and metadata: `salt 32 || ciphertext || tag`, under derive(version key, purpose, salt),
+//! nonce zero: the salt is fresh for each write, so no key ever seals twice.
+//! List values: `ciphertext || tag`, under a key of the bucket for the 65.536 s in which the version
+//! id was made (its first 4 bytes); nonce = its other 12 bytes. Version ids are unique, so the
+//! pair (key, nonce) is too.
+
+use policy::id::{BucketId, TenantId, VersionId};
+use ring::digest::{digest, SHA256};
+use storage::catalog::{Location, ManifestBody};
+
+use super::key::{random, SecretKey, VersionKey};
+use super::wrap::commitment;
+use super::{SealError, Suite, FORMAT, MAGIC};
+
+const NONCE_ZERO: [u8; 12] = [0; 12];
+const SALT: usize = 32;
+
+/// Whose version, under which name. Part of every AAD here.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The tenant that owns the bucket.
+    pub tenant: TenantId,
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The object's name, as bytes.
+    pub name: &'a [u8],
+    /// The version.
+    pub version: VersionId,
+}
+
+impl Owner<'_> {
+    fn aad(&self, suite: Suite) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.name.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[FORMAT, suite.id()]);
+        out.extend_from_slice(self.tenant.as_bytes());
+        out.extend_from_slice(self.bucket.as_bytes());
+        put_bytes(&mut out, self.name);
+        out.extend_from_slice(self.version.as_bytes());
+        out
+    }
+}
+
+/// The facts that a manifest authenticates beside its sealed content.
+#[derive(Debug, Clone, Copy)]
+pub struct ManifestFacts<'a> {
+    /// Whose version it is.
+    pub owner: Owner<'a>,
+    /// The bodies, in order.
+    pub bodies: &'a [ManifestBody],
+    /// Total plaintext length in bytes.
+    pub length: u64,
+    /// Time of the commit, milliseconds since 1970.
+    pub modified: u64,
+    /// Epoch of the residency that it was placed under; 0 until residency has epochs.
+    pub residency_epoch: u64,
+    /// The version's sealed list values.
+    pub list_values: &'a [u8],
+}
+
+impl ManifestFacts<'_> {
+    /// Fixed order, every variable part with its length in front (SECURITY.md rule 4).
+    fn aad(&self, suite: Suite) -> Result<Vec<u8>, SealError> {
+        let mut out = self.owner.aad(suite);
+        put_u32(&mut out, self.bodies.len())?;
+        for body in self.bodies {
+            let (wrapped_suite, _, _) = super::wrap::wrapped_by(&body.envelope)?;
+            out.push(wrapped_suite.id());
+            out.extend_from_slice(&body.number.to_be_bytes());
+            out.extend_from_slice(body.body.as_bytes());
+            out.extend_from_slice(&body.length.to_be_bytes());
+            out.extend_from_slice(commitment(&body.envelope)?);
+            out.push(match body.location {
+                Location::Inline => 0,
+                Location::Chunks { .. } => 1,
+            });
+        }
+        out.extend_from_slice(&self.length.to_be_bytes());
+        out.extend_from_slice(&self.modified.to_be_bytes());
+        out.extend_from_slice(&self.residency_epoch.to_be_bytes());
+        out.extend_from_slice(digest(&SHA256, self.list_values).as_ref());
+        Ok(out)
+    }
+}
+
+impl VersionKey {
+    /// Seals the content of a manifest.
+    ///
+    /// # Errors
+    /// `Random` without a salt, `Malformed` when a body's envelope is not one.
+    pub fn seal_manifest(&self, facts: &ManifestFacts<'_>, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_value("manifest", &facts.aad(self.suite)?, content)
+    }
+
+    /// Opens a manifest: proves the whole list of bodies, their order and lengths.
+    ///
+    /// # Errors
+    /// `Refused` when anything of it differs from what was sealed.
+    pub fn open_manifest(&self, facts: &ManifestFacts<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_value("manifest", &facts.aad(self.suite)?, sealed)
+    }
+
+    /// Seals metadata; `counter` grows with each change of one version's metadata.
+    ///
+    /// # Errors
+    /// `Random` without a salt.
+    pub fn seal_metadata(&self, owner: &Owner<'_>, counter: u64, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut out = counter.to_be_bytes().to_vec();
+        out.extend(self.seal_value("metadata", &metadata_aad(self.suite, owner, counter), content)?);
+        Ok(out)
+    }
+
+    /// Opens metadata.
+    ///
+    /// # Errors
+    /// `Refused` when it belongs to another version or was changed.
+    pub fn open_metadata(&self, owner: &Owner<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (counter, sealed) = sealed.split_first_chunk::<8>().ok_or(SealError::Malformed("metadata"))?;
+        let counter = u64::from_be_bytes(*counter);
+        self.open_value("metadata", &metadata_aad(self.suite, owner, counter), sealed)
+    }
+
+    /// Seals a small value of an upload or part under this key, bound to `context`.
+    ///
+    /// # Errors
+    /// `Random` without a salt.
+    pub fn seal_value(&self, purpose: &'static str, aad: &[u8], content: &[u8]) -> Result<Vec<u8>, SealError> {
+        let salt = random::<SALT>()?;
+        let key = self.suite.derive(&self.key, purpose, &salt);
+        let mut out = Vec::with_capacity(SALT + content.len() + super::suite::TAG);
+        out.extend_from_slice(&salt);
+        out.extend_from_slice(content);
+        let tag = self.suite.cipher(&key)?.seal(NONCE_ZERO, aad, &mut out[SALT..])?;
+        out.extend_from_slice(&tag);
+        Ok(out)
+    }
+
+    /// Opens what [`Self::seal_value`] sealed.
+    ///
+    /// # Errors
+    /// `Refused` in another context or when changed.
+    pub fn open_value(&self, purpose: &'static str, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (salt, data) = sealed.split_at_checked(SALT).ok_or(SealError::Malformed(purpose))?;
+        let key = self.suite.derive(&self.key, purpose, salt);
+        let mut data = data.to_vec();
+        let plain = self.suite.cipher(&key)?.open(NONCE_ZERO, aad, &mut data, purpose)?.len();
+        data.truncate(plain);
+        Ok(data)
+    }
+}
+
+/// Opens and seals the list values of one bucket.
+#[derive(Debug)]
+pub struct ListKey {
+    suite: Suite,
+    key: SecretKey,
+}
+
+impl ListKey {
+    /// The list key of a bucket key.
+    #[must_use]
+    pub fn of(suite: Suite, bucket_key: &SecretKey) -> Self {
+        Self { suite, key: suite.derive(bucket_key, "list", &[]) }
+    }
+
+    /// Seals list values of a version; size and time are bound, so that a list cannot lie about them.
+    ///
+    /// # Errors
+    /// `Malformed` when the cipher refuses the length.
+    pub fn seal(&self, owner: &Owner<'_>, size: u64, modified: u64, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (cipher, nonce, aad) = self.prepare(owner, size, modified)?;
+        let mut out = content.to_vec();
+        let tag = cipher.seal(nonce, &aad, &mut out)?;
+        out.extend_from_slice(&tag);
+        Ok(out)
+    }
+
+    /// Opens list values.
+    ///
+    /// # Errors
+    /// `Refused` for another version, name, size or time.
+    pub fn open(&self, owner: &Owner<'_>, size: u64, modified: u64, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (cipher, nonce, aad) = self.prepare(owner, size, modified)?;
+        let mut data = sealed.to_vec();
+        let plain = cipher.open(nonce, &aad, &mut data, "list values")?.len();
+        data.truncate(plain);
+        Ok(data)
+    }
+
+    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<(super::suite::Cipher, [u8; 12], Vec<u8>), SealError> {
+        let (window, rest) = owner.version.as_bytes().split_at(4);
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(rest);
+        let cipher = self.suite.cipher(&self.suite.derive(&self.key, "list-window", window))?;
+        let mut aad = owner.aad(self.suite);
+        aad.extend_from_slice(&size.to_be_bytes());
+        aad.extend_from_slice(&modified.to_be_bytes());
+        Ok((cipher, nonce, aad))
+    }
+}
+
+fn metadata_aad(suite: Suite, owner: &Owner<'_>, counter: u64) -> Vec<u8> {
+    let mut aad = owner.aad(suite);
+    aad.extend_from_slice(&counter.to_be_bytes());
+    aad
+}
+
+fn put_u32(out: &mut Vec<u8>, n: usize) -> Result<(), SealError> {
+    let n = u32::try_from(n).map_err(|_| SealError::Malformed("count"))?;
+    out.extend_from_slice(&n.to_be_bytes());
+    Ok(())
+}
+
+/// Names have at most 1024 bytes, so the cast cannot cut.
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::id::BodyId;
+
+    use super::*;
+
+    fn owner(name: &[u8]) -> Owner<'_> {
+        Owner {
+            tenant: TenantId::from_bytes([1; 16]),
+            bucket: BucketId::from_bytes([2; 16]),
+            name,
+            version: VersionId::from_bytes([3; 16]),
+        }
+    }
+
+    fn bodies(key: &VersionKey) -> Vec<ManifestBody> {
+        (1..=2_u8)
+            .map(|n| ManifestBody {
+                number: u32::from(n),
+                body: BodyId::from_bytes([n; 16]),
+                length: 10,
+                location: Location::Inline,
+                envelope: key
+                    .wrap_data_key(TenantId::from_bytes([1; 16]), BucketId::from_bytes([2; 16]), [n; 16], &SecretKey::random().unwrap())
+                    .unwrap(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_manifest_proves_its_bodies() {
+        let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
+        let bodies = bodies(&key);
+        let facts = ManifestFacts { owner: owner(b"a"), bodies: &bodies, length: 20, modified: 5, residency_epoch: 0, list_values: b"lv" };
+        let sealed = key.seal_manifest(&facts, b"content").unwrap();
+        assert_eq!(key.open_manifest(&facts, &sealed).unwrap(), b"content");
+        let swapped: Vec<_> = bodies.iter().rev().cloned().collect();
+        assert!(key.open_manifest(&ManifestFacts { bodies: &swapped, ..facts }, &sealed).is_err());
+        assert!(key.open_manifest(&ManifestFacts { bodies: &bodies[..1], ..facts }, &sealed).is_err());
+        assert!(key.open_manifest(&ManifestFacts { owner: owner(b"b"), ..facts }, &sealed).is_err());
+        assert!(key.open_manifest(&ManifestFacts { length: 21, ..facts }, &sealed).is_err());
+        assert!(key.open_manifest(&ManifestFacts { list_values: b"lw", ..facts }, &sealed).is_err());
+    }
+
+    #[test]
+    fn metadata_and_list_values_are_bound_to_their_version() {
+        let key = VersionKey::random(Suite::ChaCha20Poly1305).unwrap();
+        let sealed = key.seal_metadata(&owner(b"a"), 4, b"meta").unwrap();
+        assert_eq!(key.open_metadata(&owner(b"a"), &sealed).unwrap(), b"meta");
+        assert!(key.open_metadata(&owner(b"ab"), &sealed).is_err());
+        let mut rolled = sealed.clone();
+        rolled[7] = 5;
+        assert!(key.open_metadata(&owner(b"a"), &rolled).is_err());
+        assert!(key.open_metadata(&owner(b"a"), &[]).is_err());
+
+        let list = ListKey::of(Suite::Aes256Gcm, &SecretKey::from_bytes([9; 32]));
+        let sealed = list.seal(&owner(b"a"), 7, 8, b"etag").unwrap();
+        assert_eq!(list.open(&owner(b"a"), 7, 8, &sealed).unwrap(), b"etag");
+        assert!(list.open(&owner(b"b"), 7, 8, &sealed).is_err());
+        assert!(list.open(&owner(b"a"), 6, 8, &sealed).is_err());
+        let moved = Owner { version: VersionId::from_bytes([4; 16]), ..owner(b"a") };
+        assert!(list.open(&moved, 7, 8, &sealed).is_err());
+    }
+}

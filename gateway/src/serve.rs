@@ -1,0 +1,262 @@
+//! One run of the server: opens everything in order, serves, and closes everything in reverse.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use certs::authority::Authority;
+use certs::files::CertError;
+use certs::tls::ServerCertificate;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use policy::id::{SessionId, StoreId};
+use storage::buffer::BufferPool;
+use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
+use storage::catalog::{Catalog, CatalogError};
+use storage::chunks::{ChunkStore, StoreOptions};
+use storage::engine::Engine;
+use storage::error::StoreError;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use crate::accept::Listener;
+use crate::admin::{Admin, Peer};
+use crate::bootstrap::{self, Bootstrap, BootstrapError};
+use crate::clock;
+use crate::config::{some, Config};
+use crate::digest::md5::Md5Engine;
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::home::{Home, HomeError};
+use crate::identity::Identities;
+use crate::jobs;
+use crate::keys::KeyRing;
+use crate::node::{self, NodeError};
+use crate::record::{Content, Control, Recorder};
+use crate::seal::key::random;
+use crate::stack::{DomainError, Stack};
+
+/// Whole chunks that may be in flight in each direction.
+const CHUNKS_IN_FLIGHT: u32 = 16;
+/// How long closing records may take after the last request.
+const RECORDS_TIME: Duration = Duration::from_secs(10);
+
+/// The server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory or root key.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The node's identity.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A certificate.
+    #[error(transparent)]
+    Cert(#[from] CertError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The chunk store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first accounts.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// A record or key.
+    #[error(transparent)]
+    Gateway(#[from] Error),
+    /// The virtual-host domain.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// An address.
+    #[error("{address}: {source}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Plain HTTP beyond loopback.
+    #[error("{0} is not a loopback address and --danger-plain-http is not given: plain HTTP would show secrets and data to the network; set tls.names (own CA) or tls.certificate and tls.key")]
+    Plain(SocketAddr),
+    /// Metrics.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// The system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A server that is ready to run.
+pub struct Server {
+    home: Home,
+    catalog: Arc<RocksCatalog>,
+    gateway: Arc<Gateway>,
+    stack: Arc<Stack>,
+    admin: Arc<Admin>,
+    listeners: [Listener; 2],
+    certificate: Option<Arc<ServerCertificate>>,
+    /// What the first person needs; only at the first start.
+    pub first: Option<Bootstrap>,
+    /// URL of the S3 interface.
+    pub s3: String,
+    /// URL of the admin API.
+    pub admin_url: String,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("s3", &self.s3).field("admin", &self.admin_url).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens everything. The root key is checked first, so a wrong one changes nothing.
+    ///
+    /// # Errors
+    /// [`ServeError`] says what is wrong.
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        harden();
+        let now = clock::now();
+        let home = Home::open(config, now)?;
+        let issued = node::identity(&home, &config.node, now)?;
+        let certificate = certificate(config, &home)?;
+        let [s3, admin] = [listen(config, &config.listen.s3, certificate.as_ref()).await?, listen(config, &config.listen.admin, certificate.as_ref()).await?];
+        let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
+        let place = node::describe(&issued.identity);
+        let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
+        let engine = Engine::new();
+        let catalog = RocksCatalog::open(&home.meta(), &CatalogOptions { engine: engine.clone(), session, now })?;
+        let pool = BufferPool::new(CHUNKS_IN_FLIGHT);
+        let options = StoreOptions {
+            engine,
+            pool: Arc::clone(&pool),
+            session,
+            place: issued.identity.place.clone(),
+            fresh_id: StoreId::from_bytes(random().map_err(Error::from)?),
+        };
+        let chunks = ChunkStore::open(&home.store(), &options)?;
+        let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
+        let keys = Arc::new(KeyRing::new(home.root.clone(), Arc::clone(&shared)));
+        let gateway = Arc::new(Gateway {
+            chunks,
+            reads: catalog.reads(),
+            identities: Arc::new(Identities::new(Arc::clone(&shared), Arc::clone(&keys))),
+            recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session)),
+            keys,
+            catalog: shared,
+            pool,
+            md5: Md5Engine::new(1).map_err(|source| ServeError::System { what: "start the MD5 thread", source })?,
+            identity: ArcSwap::from_pointee(issued.identity),
+            region: config.region.clone(),
+            session,
+        });
+        tell(&gateway, "session-opened", &format!("session {session}, node in {place}")).await?;
+        if let Some(event) = &issued.event {
+            tell(&gateway, "identity-issued", event).await?;
+        }
+        let first = bootstrap::run(&gateway, &home, &s3_url, &admin_url).await?;
+        let domains: Vec<String> = some(&config.listen.domain).map(|d| d.split(',').map(|d| d.trim().to_owned()).collect()).unwrap_or_default();
+        let stack = Stack::new(Arc::clone(&gateway), &domains)?;
+        let prometheus = PrometheusBuilder::new().install_recorder()?;
+        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), prometheus);
+        tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
+        Ok(Self { home, catalog, gateway, stack, admin: admin_side, listeners: [s3, admin], certificate, first, s3: s3_url, admin_url })
+    }
+
+    /// Serves until the signal, then drains, flushes and closes.
+    ///
+    /// # Errors
+    /// What could not be closed cleanly.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let (stop, stopped) = watch::channel(false);
+        let jobs = jobs::start(&self.gateway, &self.catalog, &stopped, self.certificate.clone());
+        let [s3, admin] = self.listeners;
+        let stack = Arc::clone(&self.stack);
+        let s3 = tokio::spawn(s3.run(stopped.clone(), move |request, peer| Arc::clone(&stack).serve(request, peer)));
+        let router = self.admin.router();
+        let admin = tokio::spawn(admin.run(stopped, move |request, peer| {
+            let router = router.clone();
+            async move {
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(Peer(peer));
+                match router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        }));
+        signal.await;
+        tracing::info!("stopping: requests under way finish first");
+        stop.send_replace(true);
+        for task in [s3, admin, jobs] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task ended in a panic");
+            }
+        }
+        self.stack.tasks().close();
+        if tokio::time::timeout(RECORDS_TIME, self.stack.tasks().wait()).await.is_err() {
+            tracing::warn!("requests without an end are left behind");
+        }
+        tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;
+        self.gateway.chunks.shutdown().await?;
+        self.catalog.shutdown(clock::now()).await?;
+        tracing::info!(data = %self.home.bootstrap().parent().unwrap_or(std::path::Path::new("")).display(), "stopped");
+        Ok(())
+    }
+}
+
+/// A control record of the platform.
+async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result<(), Error> {
+    let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
+    gateway.recorder.append(None, clock::now(), &content).await?;
+    Ok(())
+}
+
+async fn listen(config: &Config, address: &str, certificate: Option<&Arc<ServerCertificate>>) -> Result<Listener, ServeError> {
+    let refused = |source| ServeError::Listen { address: address.to_owned(), source };
+    let socket = TcpListener::bind(address).await.map_err(refused)?;
+    let local = socket.local_addr().map_err(refused)?;
+    let tls = certificate.map(ServerCertificate::config).transpose()?;
+    if tls.is_none() && !local.ip().is_loopback() && !config.danger.plain_http {
+        return Err(ServeError::Plain(local));
+    }
+    Ok(Listener { socket, tls, connections: config.limits.connections })
+}
+
+fn url(listener: &Listener) -> Result<String, ServeError> {
+    let local = listener.socket.local_addr().map_err(|source| ServeError::System { what: "read the local address", source })?;
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{local}"))
+}
+
+/// PEM files that were given, else one that the own CA signs for `tls.names`, else none.
+fn certificate(config: &Config, home: &Home) -> Result<Option<Arc<ServerCertificate>>, ServeError> {
+    if let (Some(certificate), Some(key)) = (some(&config.tls.certificate), some(&config.tls.key)) {
+        return Ok(Some(ServerCertificate::load(certificate.as_ref(), key.as_ref())?));
+    }
+    let Some(names) = some(&config.tls.names) else { return Ok(None) };
+    let [certificate, key] = [home.certificate("server.pem"), home.certificate("server.key")];
+    let authority = Authority::load(&home.certificate("ca.pem"), &home.ca_key())?;
+    authority.issue_server(names.split(',').map(|n| n.trim().to_owned()).collect(), &certificate, &key)?;
+    Ok(Some(ServerCertificate::load(&certificate, &key)?))
+}
+
+/// Keys in memory must not reach a core file; many connections need many descriptors.
+fn harden() {
+    use rustix::process::{getrlimit, set_dumpable_behavior, setrlimit, DumpableBehavior, Resource, Rlimit};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps stay possible");
+    }
+    let files = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }) {
+        tracing::debug!(%error, "file limit");
+    }
+}
+

@@ -1,0 +1,201 @@
+//! What every request passes through, whatever it is: an id, a context, the S3 service, and an
+//! access record before the first byte of the answer leaves. A request whose record cannot be
+//! written is not answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::host::MultiDomain;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::context::{RequestContext, CONTEXT};
+use crate::gateway::Gateway;
+use crate::s3::admit::{Admission, Secrets};
+use crate::s3::Front;
+use crate::seal::key::random;
+use crate::sent::{Sent, Watch};
+
+/// Largest XML document: 10,000 parts with checksums, or 1,000 keys that are all escapes.
+const XML_MAX: usize = 8 << 20;
+const REQUEST_ID: &str = "x-amz-request-id";
+
+/// The way of a request.
+pub struct Stack {
+    gateway: Arc<Gateway>,
+    service: S3Service,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("requests", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+/// A virtual-host domain is not one.
+#[derive(Debug, thiserror::Error)]
+#[error("not a domain name for virtual-host addressing: {0}")]
+pub struct DomainError(String);
+
+impl Stack {
+    /// The stack over a gateway. `domains` are those whose subdomains are bucket names.
+    ///
+    /// # Errors
+    /// [`DomainError`] for a domain that is none.
+    pub fn new(gateway: Arc<Gateway>, domains: &[String]) -> Result<Arc<Self>, DomainError> {
+        let mut builder = S3ServiceBuilder::new(Front(Arc::clone(&gateway)));
+        builder.set_auth(Secrets(Arc::clone(&gateway)));
+        builder.set_access(Admission(Arc::clone(&gateway)));
+        let mut config = S3Config::default();
+        config.xml_max_body_size = XML_MAX;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        if !domains.is_empty() {
+            builder.set_host(MultiDomain::new(domains).map_err(|e| DomainError(e.to_string()))?);
+        }
+        Ok(Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new() }))
+    }
+
+    /// Requests and records under way.
+    #[must_use]
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// The gateway behind it.
+    #[must_use]
+    pub const fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Answers a request. It runs to its end, and to its record, even when the connection breaks off.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Sent> {
+        let id = random::<8>().map_or_else(|_| "0".repeat(16), |id| hex::encode_upper(id));
+        let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
+        let stack = Arc::clone(&self);
+        let of_task = Arc::clone(&context);
+        let head = request.method() == Method::HEAD;
+        let task = self.tasks.spawn(async move { stack.answer(request, &of_task).await });
+        let response = match task.await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(%error, request = context.id, "a request ended in a panic");
+                metrics::counter!("gotgan_panics_total").increment(1);
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.")
+            }
+        };
+        self.record(response, context, head).await
+    }
+
+    async fn answer(&self, request: Request<Incoming>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
+        if signs_v2(&request) {
+            return plain(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+            );
+        }
+        let request = keep_small_body(request, context);
+        match CONTEXT.scope(Arc::clone(context), self.service.call(request)).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(?error, request = context.id, "the S3 service failed");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.")
+            }
+        }
+    }
+
+    /// No answer leaves before its opening record is durable.
+    async fn record(self: Arc<Self>, response: Response<s3s::Body>, context: Arc<RequestContext>, head: bool) -> Response<Sent> {
+        let (mut parts, mut body) = response.into_parts();
+        let status = parts.status.as_u16();
+        let error = explain(&context.id, &mut parts, &mut body);
+        if let Some(name) = &error {
+            metrics::counter!("gotgan_s3_errors_total", "code" => name.clone()).increment(1);
+        }
+        let operation = context.operation();
+        metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
+        metrics::histogram!("gotgan_request_seconds", "operation" => operation).record(context.started.elapsed().as_secs_f64());
+        if context.recorded_status().is_none() {
+            let opening = context.opening(status, error);
+            if let Err(error) = self.gateway.recorder.append(context.tenant(), context.time, &opening).await {
+                tracing::error!(%error, request = context.id, "no access record, so no answer");
+                metrics::counter!("gotgan_unrecorded_total").increment(1);
+                let refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
+                return refusal.map(|body| Sent::new(body, None));
+            }
+            context.recorded(status);
+        }
+        if let Ok(id) = HeaderValue::from_str(&context.id) {
+            parts.headers.insert(REQUEST_ID, id);
+        }
+        let watch = Watch::new(&self, context, status, expected(&parts, &body, head));
+        Response::from_parts(parts, Sent::new(body, Some(watch)))
+    }
+}
+
+/// Body bytes that the answer promises; none when that is not known.
+fn expected(parts: &http::response::Parts, body: &s3s::Body, head: bool) -> Option<u64> {
+    if head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Some(0);
+    }
+    let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    length.or_else(|| http_body::Body::size_hint(body).exact())
+}
+
+/// Signature Version 2 proves nothing about the request's age or body; it is refused.
+fn signs_v2(request: &Request<Incoming>) -> bool {
+    let header = request.headers().get(AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
+    let has = |name: &str| request.uri().query().is_some_and(|q| q.split('&').any(|p| p.split('=').next() == Some(name)));
+    header || (has("Signature") && has("AWSAccessKeyId"))
+}
+
+/// DeleteObjects promises a digest of its XML; the handler sees only what was parsed from it.
+fn keep_small_body(request: Request<Incoming>, context: &Arc<RequestContext>) -> Request<s3s::Body> {
+    let names_delete = |q: &str| q.split('&').any(|p| p == "delete" || p == "delete=");
+    if request.method() != Method::POST || !request.uri().query().is_some_and(names_delete) {
+        return request.map(s3s::Body::from);
+    }
+    let context = Arc::clone(context);
+    request.map(|body| {
+        let frames = body.into_data_stream().map_ok(move |bytes: Bytes| {
+            context.keep_body(&bytes);
+            http_body::Frame::data(bytes)
+        });
+        s3s::Body::http_body_unsync(StreamBody::new(frames))
+    })
+}
+
+/// Puts the request id into an error document and gives the error's code.
+fn explain(id: &str, parts: &mut http::response::Parts, body: &mut s3s::Body) -> Option<String> {
+    if !(parts.status.is_client_error() || parts.status.is_server_error()) {
+        return None;
+    }
+    let text = body.take_bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.to_owned());
+    let text = text.replacen("</Error>", &format!("<RequestId>{id}</RequestId></Error>"), 1);
+    if let Ok(length) = HeaderValue::from_str(&text.len().to_string())
+        && parts.headers.contains_key(http::header::CONTENT_LENGTH)
+    {
+        parts.headers.insert(http::header::CONTENT_LENGTH, length);
+    }
+    *body = s3s::Body::from(text);
+    Some(code.unwrap_or_else(|| parts.status.as_str().to_owned()))
+}
+
+fn plain(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {
+    let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    let mut response = Response::new(s3s::Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}

@@ -1,0 +1,42 @@
+//! Harness of the black-box tests: the real binary, a client of its own, and files looked at from
+//! outside. Nothing here knows how the store works inside, and nothing shares code with it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`server`] | starts, kills and restarts the binary on a directory of its own |
+//! | [`cli`] | runs the binary's commands and reads the access log through them |
+//! | [`wire`] | HTTP/1.1 byte by byte, so that a test can break it |
+//! | [`sign`] | Signature Version 4, written from its description |
+//! | [`stream`] | `aws-chunked` bodies, with and without signatures and trailers |
+//! | [`client`] | requests that are built, signed and sent |
+//! | [`xml`] | the few things that are read from answers |
+//! | [`sums`] | MD5, SHA and CRC, bit by bit where no library is at hand |
+//! | [`oracle`] | what the store must hold and list |
+//! | [`noise`] | bodies and choices from a printed seed |
+//! | [`disk`] | what lies under a directory: listings, needles, entropy |
+//! | [`clock`] | time as S3 writes it, and waiting for a condition |
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a step of the harness that fails must fail its test at once"
+)]
+
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod disk;
+pub mod noise;
+pub mod oracle;
+pub mod server;
+pub mod sign;
+pub mod stream;
+pub mod sums;
+pub mod wire;
+pub mod xml;
+
+pub use cli::Account;
+pub use client::{Client, Outgoing};
+pub use server::{Server, Store};
+pub use stream::Payload;
+pub use wire::Answer;

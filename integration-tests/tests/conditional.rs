@@ -1,0 +1,187 @@
+//! Conditional reads and writes, one by one and under concurrency.
+
+use std::sync::Barrier;
+use std::thread;
+
+use integration_tests::clock::Moment;
+use integration_tests::{Client, Store};
+
+fn get_with(s3: &Client, name: &str, value: &str) -> u16 {
+    s3.object("GET", "cond", "k").header(name, value).send().status
+}
+
+#[test]
+fn reads_obey_their_conditions() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let etag = format!("\"{}\"", s3.put("cond", "k", "v").etag());
+    let (past, future) = (Moment::now().plus(-86_400).http(), Moment::now().plus(86_400).http());
+    assert_eq!(get_with(&s3, "if-match", &etag), 200);
+    assert_eq!(get_with(&s3, "if-match", "*"), 200);
+    assert_eq!(get_with(&s3, "if-match", "\"00000000000000000000000000000000\""), 412);
+    assert_eq!(get_with(&s3, "if-none-match", &etag), 304);
+    assert_eq!(get_with(&s3, "if-none-match", "\"00000000000000000000000000000000\""), 200);
+    assert_eq!(get_with(&s3, "if-modified-since", &past), 200);
+    assert_eq!(get_with(&s3, "if-modified-since", &future), 304);
+    assert_eq!(get_with(&s3, "if-unmodified-since", &past), 412);
+    assert_eq!(get_with(&s3, "if-unmodified-since", &future), 200);
+    let both = s3
+        .object("GET", "cond", "k")
+        .header("if-match", &etag)
+        .header("if-unmodified-since", &past)
+        .send();
+    assert_eq!(both.status, 200, "If-Match wins over If-Unmodified-Since");
+    let both = s3
+        .object("GET", "cond", "k")
+        .header("if-none-match", &etag)
+        .header("if-modified-since", &past)
+        .send();
+    assert_eq!(both.status, 304, "If-None-Match wins over If-Modified-Since");
+}
+
+/// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.
+#[test]
+fn trap_23_answers_without_a_body_have_none() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let etag = format!("\"{}\"", s3.put("cond", "k", "v").etag());
+    let answer = s3.object("GET", "cond", "k").header("if-none-match", &etag).send().status(304);
+    assert_eq!(answer.must("etag"), etag);
+    assert!(matches!(answer.header("content-length"), None | Some("0")), "{answer:?}");
+    s3.object("GET", "cond", "k")
+        .header("if-match", "\"x\"")
+        .send()
+        .refused(412, "PreconditionFailed")
+        .done();
+    assert_eq!(s3.head("cond", "absent").status(404).body, b"");
+    assert_eq!(s3.object("HEAD", "cond", "k").header("if-match", "\"x\"").send().status, 412);
+    assert_eq!(s3.object("HEAD", "cond", "k").header("if-none-match", &etag).send().status, 304);
+}
+
+/// Trap 20 and 21: conditional writes are obeyed, with the codes of AWS.
+#[test]
+fn trap_20_conditional_writes_answer_as_aws_does() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let put = |name: &str, value: &str, body: &'static str| {
+        s3.object("PUT", "cond", "k").header(name, value).body(body).send()
+    };
+    put("if-match", "\"00000000000000000000000000000000\"", "0").refused(404, "NoSuchKey").done();
+    let first = put("if-none-match", "*", "1").status(200).etag();
+    put("if-none-match", "*", "2").refused(412, "PreconditionFailed").done();
+    s3.must_hold("cond", "k", b"1");
+    let second = put("if-match", &format!("\"{first}\""), "3").status(200).etag();
+    put("if-match", &format!("\"{first}\""), "4").refused(412, "PreconditionFailed").done();
+    s3.must_hold("cond", "k", b"3");
+    put("if-match", &second, "5").status(200).done();
+    s3.must_hold("cond", "k", b"5");
+}
+
+/// Trap 21: of many writers that all say "only if absent", exactly one wins.
+#[test]
+fn trap_21_one_of_many_creators_wins() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    for round in 0..10 {
+        let key = format!("lock-{round}");
+        let gate = Barrier::new(16);
+        let answers: Vec<(u16, usize)> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|i| {
+                    let (s3, key, gate) = (&s3, &key, &gate);
+                    scope.spawn(move || {
+                        let request = s3
+                            .object("PUT", "cond", key)
+                            .header("if-none-match", "*")
+                            .body(format!("owner {i}"));
+                        gate.wait();
+                        (request.send().status, i)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let winners: Vec<usize> = answers.iter().filter(|a| a.0 == 200).map(|a| a.1).collect();
+        assert_eq!(winners.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|a| matches!(a.0, 200 | 409 | 412)), "{answers:?}");
+        s3.must_hold("cond", &key, format!("owner {}", winners[0]).as_bytes());
+    }
+}
+
+/// Trap 21: counting up by compare-and-swap loses no step.
+#[test]
+fn trap_21_compare_and_swap_loses_nothing() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    s3.put("cond", "counter", "0").done();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    while !step(&s3) {}
+                }
+            });
+        }
+    });
+    s3.must_hold("cond", "counter", b"80");
+}
+
+fn step(s3: &Client) -> bool {
+    let now = s3.get("cond", "counter").status(200);
+    let next = now.text().parse::<u32>().map_or(0, |n| n + 1);
+    let answer = s3
+        .object("PUT", "cond", "counter")
+        .header("if-match", now.must("etag"))
+        .body(next.to_string())
+        .send();
+    assert!(matches!(answer.status, 200 | 409 | 412), "{answer:?}");
+    answer.status == 200
+}
+
+/// Trap 22: table formats use conditions on CompleteMultipartUpload too.
+#[test]
+fn trap_22_completing_an_upload_obeys_conditions() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    s3.put("cond", "k", "first").done();
+    let upload = s3.begin("cond", "k");
+    let etag = s3.part("cond", "k", &upload, 1).body("part").send().status(200).etag();
+    let complete = |name: &str, value: &str| {
+        s3.complete("cond", "k", &upload, &[(1, etag.clone())]).header(name, value).send()
+    };
+    complete("if-none-match", "*").refused(412, "PreconditionFailed").done();
+    complete("if-match", "\"00000000000000000000000000000000\"")
+        .refused(412, "PreconditionFailed")
+        .done();
+    s3.must_hold("cond", "k", b"first");
+    let own = s3.head("cond", "k").etag();
+    complete("if-match", &format!("\"{own}\"")).status(200).done();
+    s3.must_hold("cond", "k", b"part");
+}
+
+#[test]
+fn deletes_may_be_conditional() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let etag = s3.put("cond", "k", "v").etag();
+    let delete = |value: &str| s3.object("DELETE", "cond", "k").header("if-match", value).send();
+    let stale = delete("\"00000000000000000000000000000000\"");
+    assert!(matches!(stale.status, 412 | 501), "a stale condition was ignored: {stale:?}");
+    s3.must_hold("cond", "k", b"v");
+    let fresh = delete(&format!("\"{etag}\""));
+    assert!(matches!(fresh.status, 204 | 501), "{fresh:?}");
+}

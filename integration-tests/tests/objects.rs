@@ -1,0 +1,222 @@
+//! Objects: put, get, ranges, head, metadata, delete, response overrides.
+
+use integration_tests::clock::Moment;
+use integration_tests::noise::body;
+use integration_tests::sums::md5_hex;
+use integration_tests::{Client, Store};
+
+/// Sizes around every border of the format: empty, inline, segment, chunk.
+const SIZES: [usize; 14] = [
+    0, 1, 15, 16, 4096, 65_535, 65_536, 65_537, 131_072, 1 << 20, (4 << 20) - 1, 4 << 20,
+    (4 << 20) + 1, (9 << 20) + 17,
+];
+
+#[test]
+fn bodies_of_every_size_come_back_identical() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("sizes");
+    for size in SIZES {
+        let data = body(size as u64, size);
+        let put = s3.put("sizes", &size.to_string(), data.clone());
+        assert_eq!(put.etag(), md5_hex(&data));
+        s3.must_hold("sizes", &size.to_string(), &data);
+        let head = s3.head("sizes", &size.to_string()).status(200);
+        assert_eq!(head.must("content-length"), size.to_string());
+        assert_eq!(head.etag(), md5_hex(&data));
+        assert_eq!(head.must("accept-ranges"), "bytes");
+    }
+}
+
+#[test]
+fn they_are_still_there_after_a_restart() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("sizes");
+    for size in SIZES {
+        s3.put("sizes", &size.to_string(), body(size as u64, size)).done();
+    }
+    server.stop();
+    let server = store.start();
+    for size in SIZES {
+        server.client().must_hold("sizes", &size.to_string(), &body(size as u64, size));
+    }
+}
+
+fn range(s3: &Client, key: &str, range: &str) -> (u16, Vec<u8>, String) {
+    let answer = s3.object("GET", "ranges", key).header("range", range).send();
+    let shown = answer.header("content-range").unwrap_or("").to_owned();
+    (answer.status, answer.body, shown)
+}
+
+#[test]
+fn ranges_give_exactly_what_they_ask_for() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("ranges");
+    for (key, size) in [("inline", 1000), ("chunks", (9 << 20) + 17)] {
+        let data = body(7, size);
+        s3.put("ranges", key, data.clone()).done();
+        let borders = [0, 1, 499, 65_535, 65_536, 65_537, (4 << 20) - 1, 4 << 20, size - 1];
+        for from in borders.into_iter().filter(|b| *b < size) {
+            for length in [1, 2, 100, 65_536, 65_537, 5 << 20] {
+                let last = (from + length - 1).min(size - 1);
+                let asked = format!("bytes={from}-{}", from + length - 1);
+                let (status, bytes, shown) = range(&s3, key, &asked);
+                assert_eq!(status, 206, "{asked}");
+                assert!(bytes == data[from..=last], "{asked} came back different");
+                assert_eq!(shown, format!("bytes {from}-{last}/{size}"));
+            }
+        }
+        let (status, bytes, _) = range(&s3, key, "bytes=-17");
+        assert!(status == 206 && bytes == data[size - 17..]);
+        let (status, bytes, _) = range(&s3, key, "bytes=990-");
+        assert!(status == 206 && bytes == data[990..]);
+        let (status, bytes, _) = range(&s3, key, &format!("bytes=-{}", size * 2));
+        assert!(status == 206 && bytes == data);
+        s3.object("GET", "ranges", key)
+            .header("range", &format!("bytes={size}-"))
+            .send()
+            .refused(416, "InvalidRange")
+            .done();
+    }
+}
+
+#[test]
+fn a_range_that_is_not_one_is_ignored_as_s3_does() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("ranges");
+    s3.put("ranges", "k", "0123456789").done();
+    for asked in ["bytes=5-2", "nonsense", "bytes=a-b"] {
+        let answer = s3.object("GET", "ranges", "k").header("range", asked).send();
+        assert!(
+            answer.status == 200 && answer.body == b"0123456789" || answer.status == 416,
+            "{asked}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn metadata_and_headers_come_back() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("meta");
+    s3.object("PUT", "meta", "k")
+        .header("content-type", "text/csv; charset=utf-8")
+        .header("cache-control", "no-cache")
+        .header("content-disposition", "attachment; filename=\"a.csv\"")
+        .header("content-language", "ko")
+        .header("expires", &Moment::now().plus(86_400).http())
+        .header("x-amz-meta-owner", "field team")
+        .header("x-amz-meta-Season", "winter")
+        .body("a,b\n")
+        .send()
+        .status(200)
+        .done();
+    for answer in [s3.get("meta", "k").status(200), s3.head("meta", "k").status(200)] {
+        assert_eq!(answer.must("content-type"), "text/csv; charset=utf-8");
+        assert_eq!(answer.must("cache-control"), "no-cache");
+        assert_eq!(answer.must("content-disposition"), "attachment; filename=\"a.csv\"");
+        assert_eq!(answer.must("content-language"), "ko");
+        assert_eq!(answer.must("x-amz-meta-owner"), "field team");
+        assert_eq!(answer.must("x-amz-meta-season"), "winter");
+        assert!(answer.header("expires").is_some() && answer.header("last-modified").is_some());
+        assert!(answer.header("x-amz-request-id").is_some());
+    }
+}
+
+#[test]
+fn responses_can_be_overridden_by_signed_requests_only() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("meta");
+    s3.put("meta", "k", "v").done();
+    let answer = s3
+        .object("GET", "meta", "k")
+        .query("response-content-type", "application/x-rice")
+        .query("response-content-disposition", "inline")
+        .query("response-cache-control", "max-age=7")
+        .query("response-content-encoding", "identity")
+        .query("response-content-language", "ko")
+        .send()
+        .status(200);
+    assert_eq!(answer.must("content-type"), "application/x-rice");
+    assert_eq!(answer.must("content-disposition"), "inline");
+    assert_eq!(answer.must("cache-control"), "max-age=7");
+    assert_eq!(answer.must("content-encoding"), "identity");
+    assert_eq!(answer.must("content-language"), "ko");
+    s3.object("GET", "meta", "k")
+        .query("response-content-type", "x/y")
+        .anonymous()
+        .send()
+        .refused(403, "AccessDenied")
+        .done();
+}
+
+/// Trap 34: deleting is idempotent, and lists and reads agree with it at once.
+#[test]
+fn trap_34_deletes_are_idempotent_and_seen_at_once() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("gone");
+    s3.object("DELETE", "gone", "never").send().status(204).done();
+    for size in [10, 5 << 20] {
+        s3.put("gone", "k", body(1, size)).done();
+        let listed = s3.bucket("GET", "gone").query("list-type", "2").send();
+        assert_eq!(listed.xml_all("Key"), ["k"]);
+        s3.object("DELETE", "gone", "k").send().status(204).done();
+        s3.object("DELETE", "gone", "k").send().status(204).done();
+        s3.get("gone", "k").refused(404, "NoSuchKey").done();
+        let listed = s3.bucket("GET", "gone").query("list-type", "2").send();
+        assert_eq!(listed.xml_all("Key"), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn many_are_deleted_in_one_request() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("many");
+    let keys: Vec<String> = (0..50).map(|i| format!("쌀/{i} & <{i}>")).collect();
+    for key in &keys {
+        s3.put("many", key, "x").done();
+    }
+    let objects: String = keys
+        .iter()
+        .chain([&"absent".to_owned()])
+        .map(|k| format!("<Object><Key>{}</Key></Object>", integration_tests::xml::escape(k)))
+        .collect();
+    let xml = format!("<Delete>{objects}</Delete>");
+    let answer = s3
+        .bucket("POST", "many")
+        .query("delete", "")
+        .header("content-md5", &integration_tests::sums::base64(&integration_tests::sums::md5(xml.as_bytes())))
+        .body(xml)
+        .send()
+        .status(200);
+    assert_eq!(answer.xml_all("Key").len(), 51, "{}", answer.text());
+    let listed = s3.bucket("GET", "many").query("list-type", "2").send();
+    assert_eq!(listed.xml("KeyCount"), "0");
+}
+
+#[test]
+fn overwriting_replaces_bodies_of_all_kinds() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("over");
+    for (seed, size) in [(1, 10), (2, 5 << 20), (3, 0), (4, 70_000), (5, 100)] {
+        let data = body(seed, size);
+        s3.put("over", "k", data.clone()).done();
+        s3.must_hold("over", "k", &data);
+    }
+}
