@@ -38,7 +38,7 @@ pub struct Listen {
     pub s3: String,
     /// Admin API, health and metrics, `ADDR:PORT`.
     pub admin: String,
-    /// Domain whose subdomains are bucket names (virtual-host style).
+    /// Domains whose subdomains are bucket names (virtual-host style), separated by commas.
     pub domain: String,
 }
 
@@ -126,7 +126,7 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { s3: "127.0.0.1:9000".to_owned(), admin: "127.0.0.1:9001".to_owned(), domain: String::new() }
+        Self { s3: "127.0.0.1:9000".to_owned(), admin: "127.0.0.1:9001".to_owned(), domain: "localhost".to_owned() }
     }
 }
 

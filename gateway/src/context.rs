@@ -49,6 +49,7 @@ struct Facts {
     admitted: Option<Admitted>,
     recorded: Option<u16>,
     body: Vec<u8>,
+    trusted: bool,
 }
 
 /// A request that policy permitted: what a handler needs, and takes exactly once.
@@ -144,6 +145,21 @@ impl RequestContext {
     #[must_use]
     pub fn recorded_status(&self) -> Option<u16> {
         self.facts().recorded
+    }
+
+    /// Lets a verified request be asked again without its signature; false when none was verified.
+    #[must_use]
+    pub fn trust_verified(&self) -> bool {
+        let mut facts = self.facts();
+        facts.trusted = facts.account.is_some();
+        facts.trusted
+    }
+
+    /// The account of a request that is asked again.
+    #[must_use]
+    pub fn trusted(&self) -> Option<Arc<Account>> {
+        let facts = self.facts();
+        facts.account.clone().filter(|_| facts.trusted)
     }
 
     /// Keeps bytes of a small body whose digest the handler must check.

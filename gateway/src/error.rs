@@ -47,7 +47,15 @@ impl Error {
 impl From<Error> for S3Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Client(code, message) => Self::with_message(code, message),
+            Error::Client(code, message) => {
+                let unknown = matches!(code, S3ErrorCode::Custom(_));
+                let mut error = Self::with_message(code, message);
+                if unknown {
+                    // `s3s` takes a code that it does not know for a failure of the server.
+                    error.set_status_code(http::StatusCode::BAD_REQUEST);
+                }
+                error
+            }
             Error::Commit(CommitError::Refused(refusal)) => refused(&refusal),
             Error::Commit(CommitError::Poisoned(why)) => {
                 tracing::error!(why, "the catalog takes no more writes");

@@ -35,7 +35,8 @@ use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::record::{Content, Control, Recorder};
 use crate::seal::key::random;
-use crate::stack::{DomainError, Stack};
+use crate::s3::host::Domains;
+use crate::stack::Stack;
 
 /// Whole chunks that may be in flight in each direction.
 const CHUNKS_IN_FLIGHT: u32 = 16;
@@ -66,9 +67,6 @@ pub enum ServeError {
     /// A record or key.
     #[error(transparent)]
     Gateway(#[from] Error),
-    /// The virtual-host domain.
-    #[error(transparent)]
-    Domain(#[from] DomainError),
     /// An address.
     #[error("{address}: {source}")]
     Listen {
@@ -162,8 +160,7 @@ impl Server {
             tell(&gateway, "identity-issued", event).await?;
         }
         let first = bootstrap::run(&gateway, &home, &s3_url, &admin_url).await?;
-        let domains: Vec<String> = some(&config.listen.domain).map(|d| d.split(',').map(|d| d.trim().to_owned()).collect()).unwrap_or_default();
-        let stack = Stack::new(Arc::clone(&gateway), &domains)?;
+        let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain));
         let prometheus = PrometheusBuilder::new().install_recorder()?;
         let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), prometheus);
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::host::MultiDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +19,7 @@ use crate::clock;
 use crate::context::{RequestContext, CONTEXT};
 use crate::gateway::Gateway;
 use crate::s3::admit::{Admission, Secrets};
+use crate::s3::host::Domains;
 use crate::s3::Front;
 use crate::seal::key::random;
 use crate::sent::{Sent, Watch};
@@ -41,27 +41,18 @@ impl std::fmt::Debug for Stack {
     }
 }
 
-/// A virtual-host domain is not one.
-#[derive(Debug, thiserror::Error)]
-#[error("not a domain name for virtual-host addressing: {0}")]
-pub struct DomainError(String);
-
 impl Stack {
     /// The stack over a gateway. `domains` are those whose subdomains are bucket names.
-    ///
-    /// # Errors
-    /// [`DomainError`] for a domain that is none.
-    pub fn new(gateway: Arc<Gateway>, domains: &[String]) -> Result<Arc<Self>, DomainError> {
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, domains: Domains) -> Arc<Self> {
         let mut builder = S3ServiceBuilder::new(Front(Arc::clone(&gateway)));
         builder.set_auth(Secrets(Arc::clone(&gateway)));
         builder.set_access(Admission(Arc::clone(&gateway)));
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_MAX;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-        if !domains.is_empty() {
-            builder.set_host(MultiDomain::new(domains).map_err(|e| DomainError(e.to_string()))?);
-        }
-        Ok(Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new() }))
+        builder.set_host(domains);
+        Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new() })
     }
 
     /// Requests and records under way.
@@ -104,7 +95,17 @@ impl Stack {
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             );
         }
+        let again = without_bad_range(&request);
         let request = keep_small_body(request, context);
+        let response = self.call(request, context).await;
+        match again {
+            // Its signature was verified with the header, so it may go again without both.
+            Some(again) if response.status() == StatusCode::BAD_REQUEST && context.trust_verified() => self.call(again, context).await,
+            _ => response,
+        }
+    }
+
+    async fn call(&self, request: Request<s3s::Body>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
         match CONTEXT.scope(Arc::clone(context), self.service.call(request)).await {
             Ok(response) => response,
             Err(error) => {
@@ -117,6 +118,10 @@ impl Stack {
     /// No answer leaves before its opening record is durable.
     async fn record(self: Arc<Self>, response: Response<s3s::Body>, context: Arc<RequestContext>, head: bool) -> Response<Sent> {
         let (mut parts, mut body) = response.into_parts();
+        // `s3s` keeps no other status for HEAD than 200.
+        if head && parts.status == StatusCode::OK && parts.headers.contains_key(CONTENT_RANGE) {
+            parts.status = StatusCode::PARTIAL_CONTENT;
+        }
         let status = parts.status.as_u16();
         let error = explain(&context.id, &mut parts, &mut body);
         if let Some(name) = &error {
@@ -157,6 +162,24 @@ fn signs_v2(request: &Request<Incoming>) -> bool {
     let header = request.headers().get(AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
     let has = |name: &str| request.uri().query().is_some_and(|q| q.split('&').any(|p| p.split('=').next() == Some(name)));
     header || (has("Signature") && has("AWSAccessKeyId"))
+}
+
+/// S3 ignores a Range header that is none (RFC 9110 section 14.2); `s3s` refuses it. This is the request
+/// without it, and without what signed it.
+fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> {
+    let range = request.headers().get(RANGE)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) || range.to_str().is_ok_and(|r| s3s::dto::Range::parse(r).is_ok()) {
+        return None;
+    }
+    let unsigned = |pair: &&str| !pair.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
+    let query: Vec<&str> = request.uri().query().unwrap_or("").split('&').filter(unsigned).collect();
+    let uri = format!("{}?{}", request.uri().path(), query.join("&"));
+    let mut again = Request::builder().method(request.method()).uri(uri).body(s3s::Body::empty()).ok()?;
+    *again.headers_mut() = request.headers().clone();
+    for name in [RANGE, AUTHORIZATION] {
+        again.headers_mut().remove(name);
+    }
+    Some(again)
 }
 
 /// DeleteObjects promises a digest of its XML; the handler sees only what was parsed from it.

@@ -37,7 +37,7 @@ fn a_part_can_be_read_by_its_number() {
             s3.object(method, "parts", "k").query("partNumber", &format!("{number}")).send()
         };
         let answer = read("GET").status(206);
-        assert!(answer.body == part, "part {number} differs");
+        assert!(answer.body == *part, "part {number} differs");
         assert_eq!(answer.must("x-amz-mp-parts-count"), "3");
         let head = read("HEAD").status(206);
         assert_eq!(head.must("content-length"), part.len().to_string());

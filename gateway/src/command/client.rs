@@ -55,8 +55,10 @@ impl Client {
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-        let call = tokio::time::timeout(DEADLINE, self.exchange(method, path, body));
-        self.runtime.block_on(async { call.await.map_err(|_| CommandError("the server did not answer in time".to_owned()))? })
+        self.runtime.block_on(async {
+            let call = tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await;
+            call.map_err(|_| CommandError("the server did not answer in time".to_owned()))?
+        })
     }
 
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {

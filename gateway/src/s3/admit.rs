@@ -53,7 +53,7 @@ impl S3Access for Admission {
         };
         context.named(name, cx.s3_path().get_bucket_name(), cx.s3_path().get_object_key());
         let account = match cx.credentials() {
-            None => None,
+            None => context.trusted(),
             Some(credentials) => self.0.identities.account(&credentials.access_key).await.map_err(S3Error::from)?,
         };
         if let Some(account) = &account {
@@ -87,6 +87,9 @@ impl S3Access for Admission {
         let account = account.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
         let names_bucket = !matches!(cx.s3_path(), S3Path::Root) && !matches!(operation, Operation::CreateBucket);
         let missing = (names_bucket && bucket.is_none()) || matches!(source, Some(None));
+        if operation == Operation::Unimplemented {
+            return Err(super::unsupported(cx.s3_op().name()));
+        }
         context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
         if missing {
             return Err(s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"));

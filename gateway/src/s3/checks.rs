@@ -4,7 +4,7 @@ use base64::prelude::{Engine as _, BASE64_STANDARD};
 use crate::digest::checksum::{Algorithm, Checksum};
 use http::HeaderMap;
 use s3s::dto::{self, ETag};
-use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders};
+use s3s::{S3Error, S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
 
 /// An ETag as kept: an MD5, or an MD5 of part MD5s with their count. A compatibility value, never integrity.
@@ -102,6 +102,8 @@ pub(super) struct Promises {
 impl Promises {
     /// Reads the promises from headers.
     pub(super) fn read(headers: &HeaderMap, content_md5: Option<&str>) -> S3Result<Self> {
+        // An empty header is a wrong promise, not none; `s3s` drops it.
+        let content_md5 = content_md5.or_else(|| headers.get("content-md5").map(|v| v.to_str().unwrap_or("")));
         let mut promises = Self { md5: content_md5.map(parse_md5).transpose()?, ..Self::default() };
         for algorithm in Algorithm::ALL {
             let Some(value) = headers.get(algorithm.header()) else { continue };
@@ -148,7 +150,7 @@ impl Promises {
     }
 
     /// Compares the promises with what arrived. Nothing is stored unless this is `Ok`.
-    pub(super) fn verify(&self, md5: [u8; 16], checksum: Option<&Checksum>, trailers: Option<&TrailingHeaders>) -> S3Result<()> {
+    pub(super) fn verify(&self, md5: [u8; 16], checksum: Option<&Checksum>, trailers: Option<&HeaderMap>) -> S3Result<()> {
         if self.md5.is_some_and(|promised| promised != md5) {
             return Err(s3s::s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
         }
@@ -166,12 +168,11 @@ impl Promises {
         ))
     }
 
-    fn trailing(&self, algorithm: Algorithm, trailers: Option<&TrailingHeaders>) -> S3Result<Vec<u8>> {
+    fn trailing(&self, algorithm: Algorithm, trailers: Option<&HeaderMap>) -> S3Result<Vec<u8>> {
         let missing = || custom("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.");
         let text = trailers
             .filter(|_| self.in_trailer)
-            .and_then(|t| t.read(|headers| headers.get(algorithm.header()).and_then(|v| v.to_str().ok()).map(str::to_owned)))
-            .flatten()
+            .and_then(|headers| headers.get(algorithm.header())?.to_str().ok())
             .ok_or_else(missing)?;
         Ok(Checksum::parse(algorithm, text.trim()).map_err(|_| invalid_value(algorithm))?.bytes)
     }

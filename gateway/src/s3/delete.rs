@@ -7,7 +7,7 @@ use s3s::dto::{self, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, 
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, Commit, Precondition};
 
-use super::checks::{parse_md5, Promises};
+use super::checks::Promises;
 use super::conditions;
 use super::put::{commit_with_status, object_key};
 use super::{unsupported, Call};
@@ -113,8 +113,7 @@ fn names_null(version: Option<&str>) -> bool {
 /// DeleteObjects needs Content-MD5 or any one checksum, and it must match (S3.md traps 9 and 10).
 fn check_body(headers: &http::HeaderMap, body: &[u8]) -> S3Result<()> {
     use crate::digest::checksum::Hasher;
-    let md5 = headers.get("content-md5").map(|v| parse_md5(v.to_str().unwrap_or(""))).transpose()?;
-    let promises = Promises { md5, ..Promises::read(headers, None)? };
+    let promises = Promises::read(headers, None)?;
     if promises.in_trailer {
         return Ok(());
     }

@@ -109,7 +109,9 @@ impl OpenObject {
             (None, None) => Ok(Selection { range: 0..size, partial: false, parts: None }),
             (None, Some(number)) => {
                 let range = part_range(&self.view.version.bodies, number).ok_or_else(|| {
-                    S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "The requested partnumber is not satisfiable")
+                    let mut error = super::checks::custom("InvalidPartNumber", "The requested partnumber is not satisfiable");
+                    error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
+                    error
                 })?;
                 Ok(Selection { range, partial: true, parts })
             }

@@ -36,9 +36,9 @@ pub(super) async fn list_objects_v2(
     let limit = page_size(input.max_keys)?;
     let encode = url_encoding(input.encoding_type.as_ref())?;
     let after = match (&input.continuation_token, &input.start_after) {
-        (Some(token), _) => Some(read_token(token)?),
-        (None, Some(start)) if !start.is_empty() => Some(After::Key(start.clone())),
-        (None, _) => None,
+        (Some(token), _) if !token.is_empty() => Some(read_token(token)?),
+        (_, Some(start)) if !start.is_empty() => Some(After::Key(start.clone())),
+        _ => None,
     };
     let bucket = call.bucket()?;
     let with_owner = input.fetch_owner.unwrap_or(false);
@@ -56,7 +56,7 @@ pub(super) async fn list_objects_v2(
         next_continuation_token: page.next.as_ref().map(write_token),
         contents: Some(page.contents),
         common_prefixes: Some(page.prefixes),
-        delimiter: input.delimiter.map(text),
+        delimiter: input.delimiter.filter(|d| !d.is_empty()).map(text),
         encoding_type: input.encoding_type,
         start_after: input.start_after.map(text),
         ..ListObjectsV2Output::default()
@@ -88,7 +88,7 @@ pub(super) async fn list_objects(
         next_marker: page.last.filter(|_| truncated && input.delimiter.is_some()).map(text),
         contents: Some(page.contents),
         common_prefixes: Some(page.prefixes),
-        delimiter: input.delimiter.map(text),
+        delimiter: input.delimiter.filter(|d| !d.is_empty()).map(text),
         encoding_type: input.encoding_type,
         ..ListObjectsOutput::default()
     };

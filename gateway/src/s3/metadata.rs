@@ -95,7 +95,7 @@ impl ObjectMetadata {
 /// `aws-chunked` is framing, not content (S3.md trap 5).
 pub(super) fn without_chunked(encoding: Option<String>) -> Option<String> {
     let kept: Vec<&str> = encoding.as_deref()?.split(',').map(str::trim).filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("aws-chunked")).collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 pub(super) fn expires_ms(at: dto::Timestamp) -> i64 {

@@ -9,7 +9,7 @@ use policy::name::ObjectKey;
 use s3s::dto::{
     self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CompletedPart, CopyPartResult, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
+    CreateMultipartUploadOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
     UploadPartOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, StdError};
@@ -22,7 +22,8 @@ use super::conditions::ReadConditions;
 use super::copy::{source_bucket, source_name, COPY_MAX};
 use super::get::open_object;
 use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
-use super::put::{aes256, commit, commit_recorded, commit_with_status, decode, encode, length_of, new_version, object_key, Draft};
+use super::framing::Content;
+use super::put::{aes256, commit, commit_recorded, commit_with_status, decode, encode, new_version, object_key, Draft};
 use super::{timestamp, unsupported, Call};
 use crate::clock;
 use crate::error::Error;
@@ -173,7 +174,7 @@ pub(super) async fn upload_part(
     }
     let number = part_number(req.input.part_number)?;
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
-    let length = length_of(req.input.content_length)?;
+    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
     let upload = open_upload(gateway, bucket, &key, &req.input.upload_id).await?;
@@ -189,9 +190,8 @@ pub(super) async fn upload_part(
     };
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &upload.key, number, placement: &placement };
-    let stream = req.input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let received = receive(gateway, &target, stream, length, Some(algorithm)).await?;
-    promises.verify(received.md5, received.checksum.as_ref(), req.trailing_headers.as_ref())?;
+    let received = receive(gateway, &target, &mut content.stream, content.length, Some(algorithm)).await?;
+    promises.verify(received.md5, received.checksum.as_ref(), content.into_trailers().as_ref())?;
     let values = keep_part(gateway, call, bucket, &upload, received).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(StoredETag { md5: values.md5, parts: None }.to_dto()),

@@ -6,12 +6,13 @@ use crate::digest::checksum::Algorithm;
 use policy::id::{UploadId, VersionId};
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
-use s3s::dto::{self, PutObjectInput, PutObjectOutput, StreamingBlob};
+use s3s::dto::{self, PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
 
 use super::checks::{put_checksum, Promises, StoredChecksum, StoredETag};
 use super::conditions;
+use super::framing::Content;
 use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
 use super::{unsupported, Call};
 use crate::clock;
@@ -56,7 +57,7 @@ pub(super) async fn put_object(
     }
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
     let metadata = read_metadata!(req.input)?;
-    let length = length_of(req.input.content_length)?;
+    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
     let bucket = call.bucket()?;
     let name = object_key(&req.input.key)?;
     let precondition = conditions::of_write(gateway, bucket, &name, req.input.if_match.as_ref(), req.input.if_none_match.as_ref()).await?;
@@ -65,9 +66,8 @@ pub(super) async fn put_object(
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &key, number: 1, placement: &placement };
     let algorithm = promises.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |(a, _)| *a);
-    let stream = req.input.body.take().unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-    let received = receive(gateway, &target, stream, length, Some(algorithm)).await?;
-    promises.verify(received.md5, received.checksum.as_ref(), req.trailing_headers.as_ref())?;
+    let received = receive(gateway, &target, &mut content.stream, content.length, Some(algorithm)).await?;
+    promises.verify(received.md5, received.checksum.as_ref(), content.into_trailers().as_ref())?;
     let values = ListValues {
         etag: StoredETag { md5: received.md5, parts: None },
         checksum: received.checksum.as_ref().map(StoredChecksum::full),

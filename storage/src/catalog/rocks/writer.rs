@@ -19,7 +19,7 @@ const BATCH_COMMITS: usize = 256;
 /// Most bytes of one batch.
 const BATCH_BYTES: usize = 8 << 20;
 /// Where the last sequence stands, in the family of sessions.
-pub(super) const SEQUENCE_KEY: &[u8] = b"sequence";
+pub(super) const SEQUENCE_KEY: &[u8] = b"last-sequence";
 
 pub(super) fn synced() -> WriteOptions {
     let mut options = WriteOptions::default();
