@@ -109,13 +109,16 @@ impl Content {
     }
 }
 
+/// Log keys by tenant and session.
+type LogKeys = HashMap<(Option<TenantId>, SessionId), Arc<SecretKey>>;
+
 /// Makes, seals and appends records of one session.
 pub struct Recorder {
     catalog: Arc<dyn Catalog>,
     keys: Arc<KeyRing>,
     session: SessionId,
     counter: AtomicU64,
-    log_keys: RwLock<HashMap<(Option<TenantId>, SessionId), Arc<SecretKey>>>,
+    log_keys: RwLock<LogKeys>,
 }
 
 impl std::fmt::Debug for Recorder {

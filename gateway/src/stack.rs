@@ -69,7 +69,7 @@ impl Stack {
 
     /// Answers a request. It runs to its end, and to its record, even when the connection breaks off.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Sent> {
-        let id = random::<8>().map_or_else(|_| "0".repeat(16), |id| hex::encode_upper(id));
+        let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
         let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
         let stack = Arc::clone(&self);

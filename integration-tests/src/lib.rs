@@ -17,7 +17,6 @@
 //! | [`clock`] | time as S3 writes it, and waiting for a condition |
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "a step of the harness that fails must fail its test at once"
 )]

@@ -101,7 +101,7 @@ impl Wire {
         }
         match head.header("content-length").and_then(|l| l.parse().ok()) {
             Some(length) => self.exactly(length, &mut sink),
-            None => self.to_end(&mut sink),
+            None => self.read_to_end(&mut sink),
         }
     }
 
@@ -136,7 +136,7 @@ impl Wire {
         Ok(length)
     }
 
-    fn to_end(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<u64> {
+    fn read_to_end(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<u64> {
         let mut total = 0;
         loop {
             let buffer = self.stream.fill_buf()?;

@@ -82,13 +82,13 @@ impl BufferPool {
         let waiting = Arc::clone(budget).acquire_many_owned(size);
         let permit = tokio::time::timeout(WAIT, waiting).await.map_err(|_| Exhausted)?.map_err(|_| Exhausted)?;
         let length = bytes_of(size);
-        let memory = self.from_shelf(class, size).unwrap_or_else(|| vec![0; length + BLOCK]);
+        let memory = self.reuse(class, size).unwrap_or_else(|| vec![0; length + BLOCK]);
         let start = memory.as_ptr().align_offset(BLOCK).min(BLOCK);
         Ok(PooledBuffer { memory, start, length, class, pool: Arc::clone(self), _permit: permit })
     }
 
     /// A free buffer of the class; else notes that one will be made, and gives up others for it.
-    fn from_shelf(&self, class: usize, size: u32) -> Option<Vec<u8>> {
+    fn reuse(&self, class: usize, size: u32) -> Option<Vec<u8>> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(memory) = shelf.free.get_mut(class).and_then(Vec::pop) {
             return Some(memory);

@@ -99,6 +99,9 @@ pub enum ControlKind {
     Credential,
 }
 
+/// Key and row of a control row.
+pub type ControlItem = (Vec<u8>, Vec<u8>);
+
 /// One control row to be written.
 #[derive(Debug, Clone)]
 pub struct ControlPut {
@@ -338,7 +341,7 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// A control row.
     async fn control(&self, kind: ControlKind, id: &[u8]) -> Result<Option<Vec<u8>>, CatalogError>;
     /// Control rows in order of their keys.
-    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError>;
+    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<ControlItem>, CatalogError>;
     /// Makes a change and its record durable together.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
     /// Log entries in order.
@@ -346,5 +349,8 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// Garbage retired at or below a sequence.
     async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError>;
     /// `Ok` while writes are taken, else why not.
+    ///
+    /// # Errors
+    /// The write that failed.
     fn health(&self) -> Result<(), String>;
 }

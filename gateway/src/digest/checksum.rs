@@ -128,7 +128,7 @@ pub struct Hasher {
 }
 
 enum State {
-    Crc(Digest),
+    Crc(Box<Digest>),
     Sha1(Box<sha1::Sha1>),
     Sha256(Box<Context>),
 }
@@ -144,7 +144,7 @@ impl Hasher {
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm.crc() {
-            Some(crc) => State::Crc(Digest::new(crc)),
+            Some(crc) => State::Crc(Box::new(Digest::new(crc))),
             None if algorithm == Algorithm::Sha1 => State::Sha1(Box::default()),
             None => State::Sha256(Box::new(Context::new(&SHA256))),
         };

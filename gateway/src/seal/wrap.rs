@@ -185,7 +185,10 @@ impl VersionKey {
     }
 }
 
-fn split(bytes: &[u8]) -> Result<(Suite, [u8; 16], u32, &[u8]), SealError> {
+/// Suite, id and version of the wrapping key, and what it wraps.
+type Parts<'a> = (Suite, [u8; 16], u32, &'a [u8]);
+
+fn split(bytes: &[u8]) -> Result<Parts<'_>, SealError> {
     const SHAPE: SealError = SealError::Malformed("wrapped key");
     if bytes.len() != WRAPPED_LEN || bytes.first() != Some(&FORMAT) {
         return Err(SHAPE);

@@ -361,7 +361,7 @@ impl Catalog for RocksCatalog {
         self.cached(move |shared, tier| shared.get(shared.control_cf()?, &key, &tiered(tier))).await
     }
 
-    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<super::ControlItem>, CatalogError> {
         let after = after.map(<[u8]>::to_vec);
         self.blocking(move |shared| shared.controls_page(kind, after.as_deref(), limit)).await
     }

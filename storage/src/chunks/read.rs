@@ -98,11 +98,8 @@ async fn fetch(shared: &Arc<Shared>, id: ChunkId, row: &ChunkRow, wanted: &Range
 /// Fills the front of the buffer; none when the file is too short.
 async fn fill(file: Arc<SegmentFile>, mut buffer: PooledBuffer, length: usize, offset: u64) -> Result<Option<PooledBuffer>, StoreError> {
     let Some(front) = buffer.get_mut(..length) else { return Err(StoreError::Malformed("segment range")) };
-    let had = match rustix::io::preadv2(file.reader(), &mut [IoSliceMut::new(front)], offset, ReadWriteFlags::NOWAIT) {
-        Ok(read) => read,
-        // Not in the page cache, or a file system without the flag.
-        Err(_) => 0,
-    };
+    // Zero when it is not in the page cache, or on a file system without the flag.
+    let had = rustix::io::preadv2(file.reader(), &mut [IoSliceMut::new(front)], offset, ReadWriteFlags::NOWAIT).unwrap_or_default();
     if had == length {
         return Ok(Some(buffer));
     }

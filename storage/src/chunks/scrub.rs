@@ -30,8 +30,8 @@ impl ChunkStore {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             let rows = shared.index.page(after.as_deref(), limit)?;
-            let mut page = ScrubPage::default();
-            page.next = rows.last().filter(|_| rows.len() == limit).map(|(key, _)| key.clone());
+            let next = rows.last().filter(|_| rows.len() == limit).map(|(key, _)| key.clone());
+            let mut page = ScrubPage { next, ..ScrubPage::default() };
             for (key, row) in rows {
                 let id = read_key(&key).ok_or(StoreError::Malformed("chunk key"))?;
                 page.checked += 1;

@@ -352,7 +352,6 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one internal step of two changes")]
     fn drop_upload(&mut self, bucket: BucketId, name: &[u8], upload: UploadId, parts: &[PartRow], kept: &[BodyId], sequence: u64) -> Outcome<()> {
         let kept: std::collections::HashSet<&BodyId> = kept.iter().collect();
         for part in parts {

@@ -79,7 +79,7 @@ impl Shared {
         Ok(out)
     }
 
-    pub(super) fn controls_page(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+    pub(super) fn controls_page(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<crate::catalog::ControlItem>, CatalogError> {
         let prefix = keys::control(kind, &[]);
         let mut cursor = self.bounded(self.control_cf()?, &prefix);
         match after {

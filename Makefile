@@ -1,0 +1,35 @@
+# make run    a working server on this machine        make test   every test
+# make bench  against SeaweedFS, in one run            make lint   formatting rules, lints, licences
+SHELL := /bin/bash
+CACHE := $(or $(GOTGAN_CACHE),$(HOME)/.cache/gotgan)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+DATA ?= $(CURDIR)/data
+# Builds RocksDB once, outside the checkout, for every profile and clone.
+CARGO = eval "$$(.ci/deps)" && cargo
+
+.PHONY: run test lint bench demo deps build
+run: build
+	$(CARGO_TARGET_DIR)/release/gotgan serve --data "$(DATA)" $(ARGS)
+
+build: deps
+	$(CARGO) build --release --locked -p gateway
+
+deps:
+	@.ci/needs build
+	@.ci/deps >/dev/null
+
+test: deps
+	@.ci/needs test
+	$(CARGO) build --release --locked -p gateway
+	$(CARGO) test --release --locked --workspace
+
+lint: deps
+	$(CARGO) clippy --release --locked --workspace --all-targets
+
+bench: build
+	@.ci/needs bench
+	integration-tests/bench/compare
+
+demo: build
+	@.ci/needs test
+	$(CARGO) test --release --locked -p integration-tests --test demo -- --nocapture
