@@ -34,7 +34,6 @@ impl Server {
     }
 
     /// Runs a command that must succeed, and gives back what it printed.
-    #[must_use]
     pub fn command(&self, arguments: &[&str]) -> String {
         let output = self.try_command(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -74,20 +74,22 @@ pub struct Sums {
 
 impl SealedChunk {
     /// Takes over a buffer whose segments lie sealed at their strides. `last` is the sealed length
-    /// of the last one. The padding between and behind them is wiped.
+    /// of the last one. What an earlier chunk left between and behind them is overwritten: zeros
+    /// between, and noise behind, so that a store looks random to its last block.
     #[must_use]
     pub fn from_sealed(id: ChunkId, mut buffer: PooledBuffer, segments: u32, last: u32) -> Self {
         let shape = Shape { segments, last };
-        for number in 0..segments {
-            let segment = shape.segment(number);
-            let end = if number + 1 == segments {
-                usize::try_from(shape.footprint()).unwrap_or(segment.end)
-            } else {
-                usize::try_from(number + 1).unwrap_or(0) * STRIDE
-            };
-            if let Some(padding) = buffer.get_mut(segment.end..end) {
+        for number in 1..segments {
+            let before = shape.segment(number - 1).end;
+            if let Some(padding) = buffer.get_mut(before..shape.segment(number).start) {
                 padding.fill(0);
             }
+        }
+        let end = usize::try_from(shape.footprint()).unwrap_or(0);
+        if let Some(padding) = buffer.get_mut(shape.stored()..end) {
+            let mut noise = blake3::Hasher::new();
+            noise.update(b"gotgan-padding-1").update(id.body.as_bytes()).update(&id.number.to_be_bytes());
+            noise.finalize_xof().fill(padding);
         }
         Self { id, buffer, shape }
     }
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(chunk.shape().stored(), STRIDE + 100);
         assert_eq!(chunk.blocks().len() % BLOCK, 0);
         assert!(chunk.blocks()[SEGMENT_SEALED..STRIDE].iter().all(|b| *b == 0));
-        assert!(chunk.blocks()[STRIDE + 100..].iter().all(|b| *b == 0));
+        assert!(chunk.blocks()[STRIDE + 100..].iter().any(|b| *b != 7), "what was there before is gone");
         let other = ChunkId { number: 4, ..id };
         assert_ne!(chunk.sums().root, sums(other, chunk.shape(), chunk.blocks()).root);
         assert_eq!(chunk.sums().crcs, sums(other, chunk.shape(), chunk.blocks()).crcs);

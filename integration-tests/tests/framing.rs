@@ -1,0 +1,118 @@
+//! Bodies in frames, trailers, checksums; and bodies that are not what they promise.
+
+use std::time::Duration;
+
+use integration_tests::clock::Moment;
+use integration_tests::noise::body;
+use integration_tests::sums::{base64, md5, Sum};
+use integration_tests::wire::Wire;
+use integration_tests::{Payload, Store};
+
+const SIZES: [usize; 4] = [0, 10, 65_537, 5_000_000];
+
+#[test]
+fn traps_1_to_5_frames_are_taken_off_and_trailers_verified() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("framed");
+    for size in SIZES {
+        let data = body(size as u64, size);
+        for sum in Sum::ALL {
+            let (name, value) = (sum.header(), sum.of(&data));
+            for payload in [Payload::SignedTrailer(name.clone(), value.clone()), Payload::UnsignedTrailer(name.clone(), value.clone())] {
+                let put = s3.object("PUT", "framed", "k").payload(payload).body(data.clone()).send().status(200);
+                assert_eq!(put.must(&name), value);
+                s3.must_hold("framed", "k", &data);
+            }
+        }
+        for payload in [Payload::SignedFrames, Payload::UnsignedFrames, Payload::Unsigned] {
+            s3.object("PUT", "framed", "k").payload(payload.clone()).body(data.clone()).send().status(200).done();
+            s3.must_hold("framed", "k", &data);
+            assert_eq!(s3.head("framed", "k").header("content-encoding"), None, "{payload:?}");
+        }
+    }
+}
+
+#[test]
+fn trap_8_wrong_sums_are_refused_and_nothing_is_stored() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("sums");
+    for size in [10, 300_000] {
+        let data = body(1, size);
+        for sum in Sum::ALL {
+            let wrong = sum.of(b"something else");
+            s3.object("PUT", "sums", "k").header(&sum.header(), &wrong).body(data.clone()).send().refused(400, "BadDigest").done();
+            let trailer = Payload::UnsignedTrailer(sum.header(), wrong.clone());
+            s3.object("PUT", "sums", "k").payload(trailer).body(data.clone()).send().refused(400, "BadDigest").done();
+        }
+        let wrong = base64(&md5(b"something else"));
+        s3.object("PUT", "sums", "k").header("content-md5", &wrong).body(data.clone()).send().refused(400, "BadDigest").done();
+        s3.object("PUT", "sums", "k").header("content-md5", "nonsense").body(data.clone()).send().refused(400, "InvalidDigest").done();
+    }
+    s3.get("sums", "k").refused(404, "NoSuchKey").done();
+}
+
+#[test]
+fn broken_bodies_store_nothing() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("broken");
+    for size in [1000, 300_000] {
+        let data = body(2, size);
+        for payload in [Payload::SignedFrames, Payload::UnsignedFrames] {
+            let cut: fn(Vec<u8>) -> Vec<u8> = |mut bytes| {
+                let at = bytes.len() / 2;
+                bytes[at] ^= 1;
+                bytes.swap(0, 1);
+                bytes
+            };
+            let answer = s3.object("PUT", "broken", "k").payload(payload).body(data.clone()).mangle(cut).send();
+            assert!((400..500).contains(&answer.status), "{answer:?}");
+        }
+        let other = "0".repeat(64);
+        let answer = s3.object("PUT", "broken", "k").payload(Payload::Claimed(other)).body(data.clone()).send();
+        assert_eq!((answer.status, answer.xml("Code").as_str()), (400, "XAmzContentSHA256Mismatch"));
+    }
+    s3.object("PUT", "broken", &"k".repeat(1025)).body("v").send().refused(400, "KeyTooLongError").done();
+    s3.object("PUT", "broken", &"k".repeat(1024)).body("v").send().status(200).done();
+    s3.object("PUT", "broken", "k").body("v").declare(6 << 40).send().refused(400, "EntityTooLarge").done();
+    s3.get("broken", "k").refused(404, "NoSuchKey").done();
+}
+
+/// Trap 24: clocks may differ by fifteen minutes.
+#[test]
+fn trap_24_skewed_clocks_are_refused() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("clocks");
+    for seconds in [-1000, 1000, 86_400] {
+        s3.bucket("GET", "clocks").at(Moment::now().plus(seconds)).send().refused(403, "RequestTimeTooSkewed").done();
+    }
+    s3.bucket("GET", "clocks").at(Moment::now().plus(-600)).send().status(200).done();
+    let old = s3.presign("GET", "/clocks", &[], (Moment::now().plus(-100), 50));
+    s3.visit("GET", &old, b"").refused(403, "AccessDenied").done();
+    let target = s3.presign("GET", "/clocks", &[], (Moment::now(), 60));
+    s3.visit("GET", &target, b"").status(200).done();
+}
+
+#[test]
+fn a_client_that_sends_headers_forever_is_cut_off() {
+    let store = Store::new();
+    let server = store.start();
+    let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+    wire.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+    let begun = std::time::Instant::now();
+    let cut = loop {
+        if wire.send(b"a").is_err() || begun.elapsed() > Duration::from_secs(19) {
+            break wire.closed();
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    assert!(cut && begun.elapsed() < Duration::from_secs(60));
+    server.client().make_bucket("alive");
+}

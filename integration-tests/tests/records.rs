@@ -1,0 +1,112 @@
+//! Every access is on record, once, before its answer.
+
+use integration_tests::clock::until;
+use integration_tests::noise::body;
+use integration_tests::{Payload, Store};
+
+#[test]
+fn there_are_as_many_records_as_requests() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    let stranger = server.stranger("others");
+    let mut sent = 0;
+    let mut count = |n: usize| sent += n;
+    s3.make_bucket("mine");
+    s3.put("mine", "k", body(1, 100_000)).done();
+    s3.must_hold("mine", "k", &body(1, 100_000));
+    s3.head("mine", "k").status(200).done();
+    count(4);
+    s3.get("mine", "absent").refused(404, "NoSuchKey").done();
+    s3.get("absent", "k").refused(404, "NoSuchBucket").done();
+    stranger.get("mine", "k").refused(403, "AccessDenied").done();
+    stranger.object("PUT", "mine", "k").body("v").send().refused(403, "AccessDenied").done();
+    count(4);
+    s3.with(&s3.signer.access, "wrong").get("mine", "k").refused(403, "SignatureDoesNotMatch").done();
+    s3.with("NOBODY", "x").get("mine", "k").refused(403, "InvalidAccessKeyId").done();
+    s3.object("GET", "mine", "k").anonymous().send().refused(403, "AccessDenied").done();
+    s3.bucket("GET", "mine").query("acl", "").send().refused(501, "NotImplemented").done();
+    s3.object("PUT", "mine", "k2").payload(Payload::Claimed("0".repeat(64))).body("v").send().status(400).done();
+    s3.object("DELETE", "mine", "k").send().status(204).done();
+    count(6);
+    let records = server.records();
+    assert_eq!(records.len(), sent, "{records:#?}");
+    let mut last = 0;
+    for record in &records {
+        for field in ["sequence", "time", "request_id", "source", "operation", "status", "decision", "duration_ms"] {
+            assert!(!record[field].is_null(), "{field} in {record}");
+        }
+        let sequence: u64 = record["sequence"].as_str().unwrap().split('.').nth(1).unwrap().parse().unwrap();
+        assert!(sequence > last);
+        last = sequence;
+    }
+    let denied: Vec<_> = records.iter().filter(|r| r["decision"] == "deny").collect();
+    assert!(denied.iter().any(|r| r["tenant"] == "others" && r["rules"][0] == "tenant.own-bucket" && r["bucket"] == "mine"));
+    let put = records.iter().find(|r| r["operation"] == "PutObject" && r["status"] == 200).unwrap();
+    assert!(put["bytes"] == 100_000 && put["key"] == "k" && put["key_id"].is_string() && put["version"].is_string() && put["tenant"] == "demo");
+}
+
+#[test]
+fn a_killed_read_has_its_opening_record() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("big");
+    let data = body(9, 64 << 20);
+    s3.put("big", "k", data.clone()).done();
+    let (mut wire, head) = s3.object("GET", "big", "k").open().unwrap();
+    assert_eq!(head.status, 200);
+    let mut seen = 0;
+    let _broken = wire.body(&head, |bytes| {
+        seen += bytes.len();
+        assert!(seen < 32 << 20, "stop");
+        if seen > 1 << 20 {
+            std::process::Command::new("kill").args(["-9", &server.pid().to_string()]).status().unwrap();
+        }
+    });
+    server.kill9();
+    let server = store.start();
+    let reads = server.records_of("GetObject");
+    assert_eq!(reads.len(), 1);
+    assert!(reads[0]["bytes"] == 64 << 20 && reads[0]["status"] == 200 && reads[0]["decision"] == "allow");
+    server.client().must_hold("big", "k", &data);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_closed_as_such() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("big");
+    s3.put("big", "k", body(9, 64 << 20)).done();
+    let (wire, _head) = s3.object("GET", "big", "k").open().unwrap();
+    drop(wire);
+    until("the closing record", || {
+        let reads = server.records_of("GetObject");
+        let closing = &reads.first()?["closing"];
+        (closing["outcome"] == "broken off" && closing["bytes_sent"].as_u64()? < 64 << 20).then_some(())
+    });
+}
+
+#[test]
+fn filters_find_what_they_name() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("one");
+    s3.make_bucket("two");
+    for n in 0..5 {
+        s3.put("one", &n.to_string(), "v").done();
+    }
+    s3.put("two", "0", "v").done();
+    let lines = |arguments: &[&str]| {
+        let all = [&["audit", "list", "--json"], arguments].concat();
+        server.command(&all).lines().count()
+    };
+    assert_eq!(lines(&["--bucket", "one", "--operation", "PutObject"]), 5);
+    assert_eq!(lines(&["--bucket", "one", "--limit", "2"]), 2);
+    assert_eq!(lines(&["--key", "0"]), 2);
+    assert_eq!(lines(&["--status", "404"]), 0);
+    assert_eq!(lines(&["--from", "2999"]), 0);
+    assert!(lines(&["--all"]) > lines(&[]));
+}

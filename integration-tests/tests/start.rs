@@ -1,0 +1,107 @@
+//! Starting: the root key, the files of the first start, the configuration, the end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use integration_tests::disk::listing;
+use integration_tests::{cli, Store};
+
+#[test]
+fn without_its_key_a_store_stays_shut_and_untouched() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("kept");
+    server.client().put("kept", "k", "v").done();
+    server.stop();
+    let key = fs::read(store.root_key()).unwrap();
+    let before = listing(&store.data());
+    fs::remove_file(store.root_key()).unwrap();
+    let refusal = store.try_start(&[]).unwrap_err();
+    assert!(!refusal.status.success() && refusal.said.contains("root.key") && refusal.said.contains("backup"), "{}", refusal.said);
+    assert!(!store.root_key().exists(), "no second key is made");
+    let other = Store::new();
+    other.start().stop();
+    fs::copy(other.root_key(), store.root_key()).unwrap();
+    let refusal = store.try_start(&[]).unwrap_err();
+    assert!(!refusal.status.success() && refusal.said.contains("another root key"), "{}", refusal.said);
+    fs::write(store.root_key(), "garbage").unwrap();
+    assert!(!store.try_start(&[]).unwrap_err().status.success());
+    assert_eq!(listing(&store.data()), before, "nothing changed on disk");
+    fs::write(store.root_key(), key).unwrap();
+    fs::set_permissions(store.root_key(), fs::Permissions::from_mode(0o644)).unwrap();
+    let refusal = store.try_start(&[]).unwrap_err();
+    assert!(refusal.said.contains("chmod 600"), "{}", refusal.said);
+    fs::set_permissions(store.root_key(), fs::Permissions::from_mode(0o600)).unwrap();
+    store.start().client().must_hold("kept", "k", b"v");
+}
+
+#[test]
+fn a_passphrase_seals_the_root_key() {
+    let store = Store::new();
+    let file = store.home().join("pass");
+    fs::write(&file, "correct horse battery\n").unwrap();
+    let flag = ["--passphrase-file", file.to_str().unwrap()];
+    let server = store.start_with(&flag);
+    server.client().make_bucket("kept");
+    server.stop();
+    assert!(store.try_start(&[]).unwrap_err().said.contains("passphrase"));
+    fs::write(&file, "wrong\n").unwrap();
+    assert!(store.try_start(&flag).unwrap_err().said.contains("does not open"));
+    fs::write(&file, "correct horse battery\n").unwrap();
+    store.start_with(&flag).client().bucket("HEAD", "kept").send().status(200).done();
+}
+
+#[test]
+fn the_first_start_tells_what_is_needed_in_private() {
+    let store = Store::new();
+    let server = store.start();
+    for field in ["s3_endpoint", "region", "access_key_id", "secret_access_key", "tenant", "admin_endpoint", "admin_access_key_id", "admin_secret_access_key"] {
+        assert!(!server.bootstrap.text(field).is_empty(), "{field}");
+    }
+    assert_eq!((server.bootstrap.text("region"), server.bootstrap.text("tenant")), ("kr-gyeonggi-1".to_owned(), "demo".to_owned()));
+    for private in [store.data().join("bootstrap.json"), store.root_key()] {
+        assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600, "{}", private.display());
+    }
+    let mut s3 = server.client();
+    s3.signer.region = "eu-north-7".to_owned();
+    s3.make_bucket("signed-elsewhere");
+    assert_eq!(s3.bucket("GET", "signed-elsewhere").query("location", "").send().status(200).xml("LocationConstraint"), "kr-gyeonggi-1");
+    fs::remove_file(store.data().join("bootstrap.json")).unwrap();
+    server.stop();
+    let server = store.start();
+    assert!(server.bootstrap.json.get("secret_access_key").is_none(), "secrets that were deleted stay deleted");
+    server.stop();
+}
+
+#[test]
+fn plain_http_stays_on_loopback() {
+    let store = Store::new();
+    let refusal = store.try_start(&["--s3", "0.0.0.0:0"]);
+    let said = refusal.err().unwrap().said;
+    assert!(said.contains("danger-plain-http") || said.contains("cannot be used multiple times"), "{said}");
+}
+
+#[test]
+fn health_and_metrics_are_there() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("seen");
+    server.admin("/healthz").status(200).done();
+    server.admin("/readyz").status(200).done();
+    assert!(server.metric("gotgan_requests_total") >= 1.0 && server.metric("gotgan_commits_total") >= 1.0);
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn configuration_is_checked() {
+    let store = Store::new();
+    let file = store.home().join("c.toml");
+    let path = file.to_str().unwrap();
+    fs::write(&file, "region = \"kr-test-1\"\n[listen]\ns3 = \"127.0.0.1:7000\"\n").unwrap();
+    assert!(cli::run(&["config", "check", "--config", path]).status.success());
+    let printed = cli::run(&["config", "print", "--config", path]);
+    assert!(String::from_utf8(printed.stdout).unwrap().contains("kr-test-1"));
+    fs::write(&file, "[listen]\ns4 = \"x\"\n").unwrap();
+    let refused = cli::run(&["config", "check", "--config", path]);
+    assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("s4"));
+}

@@ -1,0 +1,68 @@
+//! Tenants are apart: buckets, copy sources, upload ids, presigned URLs; and credentials end.
+
+use integration_tests::clock::Moment;
+use integration_tests::Store;
+
+#[test]
+fn another_tenant_reaches_nothing() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("mine");
+    s3.put("mine", "k", "secret").done();
+    let upload = s3.begin("mine", "up");
+    let stranger = server.stranger("others");
+    stranger.make_bucket("theirs");
+    let denied = |answer: integration_tests::Answer| {
+        let answer = answer.refused(403, "AccessDenied");
+        assert!(!answer.text().contains("tenant.own-bucket"), "strangers learn no rule");
+    };
+    denied(stranger.get("mine", "k"));
+    denied(stranger.object("DELETE", "mine", "k").send());
+    denied(stranger.bucket("GET", "mine").query("list-type", "2").send());
+    denied(stranger.object("PUT", "theirs", "copy").header("x-amz-copy-source", "/mine/k").send());
+    denied(stranger.part("mine", "up", &upload, 1).body("x").send());
+    denied(stranger.object("GET", "mine", "up").query("uploadId", &upload).send());
+    stranger.part("theirs", "up", &upload, 1).body("x").send().refused(404, "NoSuchUpload").done();
+    let target = stranger.presign("GET", "/mine/k", &[], (Moment::now(), 60));
+    denied(stranger.visit("GET", &target, b""));
+    denied(stranger.bucket("DELETE", "mine").send());
+    stranger.bucket("PUT", "mine").send().refused(409, "BucketAlreadyExists").done();
+    assert_eq!(stranger.bucket("GET", "").send().status(200).xml_all("Name"), ["theirs"]);
+    s3.must_hold("mine", "k", b"secret");
+}
+
+#[test]
+fn credentials_and_principals_end() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("mine");
+    let account = server.make_account("demo", "second");
+    let s3 = server.client_of(&account.access, &account.secret);
+    s3.put("mine", "k", "v").done();
+    server.command(&["credential", "revoke", &account.access]);
+    s3.get("mine", "k").refused(403, "InvalidAccessKeyId").done();
+    let other = server.make_account("demo", "third");
+    let s3 = server.client_of(&other.access, &other.secret);
+    s3.put("mine", "k", "v").done();
+    server.command(&["principal", "disable", &other.principal]);
+    s3.get("mine", "k").refused(403, "InvalidAccessKeyId").done();
+    assert!(!server.try_command(&["tenant", "create", "demo"]).status.success(), "names are unique");
+    assert!(server.command(&["tenant", "list"]).contains("demo"));
+    let refused = server.try_command(&["tenant", "list", "--bootstrap", "/nonexistent"]);
+    assert!(!refused.status.success());
+}
+
+/// Trap 31: `x-amz-expected-bucket-owner` is enforced.
+#[test]
+fn trap_31_the_expected_owner_is_enforced() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("mine");
+    let owner = s3.bucket("GET", "").send().status(200).xml("ID");
+    s3.object("PUT", "mine", "k").header("x-amz-expected-bucket-owner", &owner).body("v").send().status(200).done();
+    for wrong in ["111122223333", "0".repeat(32).as_str()] {
+        s3.object("GET", "mine", "k").header("x-amz-expected-bucket-owner", wrong).send().refused(403, "AccessDenied").done();
+    }
+}
