@@ -11,7 +11,8 @@ use policy::time::UtcMillis;
 use storage::catalog::BucketRow;
 
 use crate::identity::Account;
-use crate::record::{Access, Content};
+use crate::error::Error;
+use crate::record::{Access, Content, Recorder};
 
 tokio::task_local! {
     /// The context of the request that this task serves.
@@ -50,6 +51,7 @@ struct Facts {
     recorded: Option<u16>,
     body: Vec<u8>,
     trusted: bool,
+    recording: bool,
 }
 
 /// A request that policy permitted: what a handler needs, and takes exactly once.
@@ -134,6 +136,25 @@ impl RequestContext {
         let mut facts = self.facts();
         facts.bytes = bytes;
         facts.offset = offset;
+    }
+
+    /// Appends the opening record; returns when it is durable. Once it is queued it gets there, whoever waits.
+    ///
+    /// # Errors
+    /// When the log cannot be written: the request then fails.
+    pub async fn record(&self, recorder: &Recorder, status: u16, error: Option<String>) -> Result<(), Error> {
+        let record = recorder.seal(self.tenant(), self.time, &self.opening(status, error)).await?;
+        self.facts().recording = true;
+        recorder.append_sealed(record).await?;
+        self.recorded(status);
+        Ok(())
+    }
+
+    /// Whether an opening record is on its way or there.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        let facts = self.facts();
+        facts.recording || facts.recorded.is_some()
     }
 
     /// An opening record with this status is durable, or travels in a commit that was accepted.

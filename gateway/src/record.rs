@@ -158,6 +158,14 @@ impl Recorder {
     /// `Commit` when the log cannot be written: the request then fails.
     pub async fn append(&self, tenant: Option<TenantId>, time: UtcMillis, content: &Content) -> Result<LogPosition, Error> {
         let record = self.seal(tenant, time, content).await?;
+        self.append_sealed(record).await
+    }
+
+    /// Appends a sealed record of its own and returns when it is durable.
+    ///
+    /// # Errors
+    /// `Commit` when the log cannot be written.
+    pub async fn append_sealed(&self, record: Record) -> Result<LogPosition, Error> {
         let done = self.catalog.commit(Commit { change: Change::None, record: Some(record) }).await?;
         done.position.ok_or(Error::Missing("log position"))
     }

@@ -27,6 +27,8 @@ use crate::sent::{Sent, Watch};
 /// Largest XML document: 10,000 parts with checksums, or 1,000 keys that are all escapes.
 const XML_MAX: usize = 8 << 20;
 const REQUEST_ID: &str = "x-amz-request-id";
+/// Recorded when nobody was left to answer.
+const CLIENT_GONE: u16 = 499;
 
 /// The way of a request.
 pub struct Stack {
@@ -72,9 +74,17 @@ impl Stack {
         let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
         let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
+        let head = request.method() == Method::HEAD;
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            // Nothing is left undone when a read's connection breaks but its record.
+            let unrecorded = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
+            let response = self.answer(request, &context).await;
+            let response = Arc::clone(&self).record(response, context, head).await;
+            unrecorded.settled();
+            return response;
+        }
         let stack = Arc::clone(&self);
         let of_task = Arc::clone(&context);
-        let head = request.method() == Method::HEAD;
         let task = self.tasks.spawn(async move { stack.answer(request, &of_task).await });
         let response = match task.await {
             Ok(response) => response,
@@ -131,20 +141,44 @@ impl Stack {
         metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
         metrics::histogram!("gotgan_request_seconds", "operation" => operation).record(context.started.elapsed().as_secs_f64());
         if context.recorded_status().is_none() {
-            let opening = context.opening(status, error);
-            if let Err(error) = self.gateway.recorder.append(context.tenant(), context.time, &opening).await {
+            if let Err(error) = context.record(&self.gateway.recorder, status, error).await {
                 tracing::error!(%error, request = context.id, "no access record, so no answer");
                 metrics::counter!("gotgan_unrecorded_total").increment(1);
                 let refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
                 return refusal.map(|body| Sent::new(body, None));
             }
-            context.recorded(status);
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             parts.headers.insert(REQUEST_ID, id);
         }
         let watch = Watch::new(&self, context, status, expected(&parts, &body, head));
         Response::from_parts(parts, Sent::new(body, Some(watch)))
+    }
+}
+
+/// A read that is dropped before its record: its connection broke, and the record is made now.
+struct Unrecorded(Option<(Arc<Stack>, Arc<RequestContext>)>);
+
+impl Unrecorded {
+    fn settled(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        let Some((stack, context)) = self.0.take() else { return };
+        if context.is_recording() {
+            return;
+        }
+        let tasks = stack.tasks.clone();
+        tasks.spawn(async move {
+            let opening = context.opening(CLIENT_GONE, Some("the connection broke off".to_owned()));
+            if let Err(error) = stack.gateway.recorder.append(context.tenant(), context.time, &opening).await {
+                tracing::error!(%error, request = context.id, "no access record");
+                metrics::counter!("gotgan_unrecorded_total").increment(1);
+            }
+        });
     }
 }
 

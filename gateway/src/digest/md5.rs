@@ -10,6 +10,7 @@ use md5::Digest as _;
 use tokio::sync::{oneshot, Notify};
 
 mod lanes;
+mod steps;
 
 use lanes::{Blocks, BLOCK};
 

@@ -192,11 +192,9 @@ pub(super) async fn get_object(
     // The record's sync and the first fetch overlap; neither byte nor status leaves before both.
     let mut stream = Box::pin(stream);
     let status = if output.content_range.is_some() { 206 } else { 200 };
-    let opening = call.context.opening(status, None);
-    let record = gateway.recorder.append(call.context.tenant(), call.context.time, &opening);
+    let record = call.context.record(&gateway.recorder, status, None);
     let (first, recorded) = futures::join!(stream.next(), record);
     recorded?;
-    call.context.recorded(status);
     output.body = Some(body_of(first, stream, length)?);
     Ok(S3Response::new(output))
 }

@@ -6,6 +6,8 @@
 //! id was made (its first 4 bytes); nonce = its other 12 bytes. Version ids are unique, so the
 //! pair (key, nonce) is too.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use policy::id::{BucketId, TenantId, VersionId};
 use ring::digest::{digest, SHA256};
 use storage::catalog::{Location, ManifestBody};
@@ -156,13 +158,15 @@ impl VersionKey {
 pub struct ListKey {
     suite: Suite,
     key: SecretKey,
+    /// The window used last: neighbours in a list were often written together.
+    recent: Mutex<Option<([u8; 4], Arc<super::suite::Cipher>)>>,
 }
 
 impl ListKey {
     /// The list key of a bucket key.
     #[must_use]
     pub fn of(suite: Suite, bucket_key: &SecretKey) -> Self {
-        Self { suite, key: suite.derive(bucket_key, "list", &[]) }
+        Self { suite, key: suite.derive(bucket_key, "list", &[]), recent: Mutex::default() }
     }
 
     /// Seals list values of a version; size and time are bound, so that a list cannot lie about them.
@@ -189,15 +193,30 @@ impl ListKey {
         Ok(data)
     }
 
-    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<(super::suite::Cipher, [u8; 12], Vec<u8>), SealError> {
+    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<(Arc<super::suite::Cipher>, [u8; 12], Vec<u8>), SealError> {
         let (window, rest) = owner.version.as_bytes().split_at(4);
         let mut nonce = [0; 12];
         nonce.copy_from_slice(rest);
-        let cipher = self.suite.cipher(&self.suite.derive(&self.key, "list-window", window))?;
+        let cipher = self.window(window)?;
         let mut aad = owner.aad(self.suite);
         aad.extend_from_slice(&size.to_be_bytes());
         aad.extend_from_slice(&modified.to_be_bytes());
         Ok((cipher, nonce, aad))
+    }
+}
+
+impl ListKey {
+    fn window(&self, window: &[u8]) -> Result<Arc<super::suite::Cipher>, SealError> {
+        let window: [u8; 4] = window.try_into().map_err(|_| SealError::Malformed("list window"))?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, cipher)) = &*recent
+            && *of == window
+        {
+            return Ok(Arc::clone(cipher));
+        }
+        let cipher = Arc::new(self.suite.cipher(&self.suite.derive(&self.key, "list-window", &window))?);
+        *recent = Some((window, Arc::clone(&cipher)));
+        Ok(cipher)
     }
 }
 

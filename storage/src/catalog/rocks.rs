@@ -370,7 +370,14 @@ impl Catalog for RocksCatalog {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let queue = queue.ok_or(CommitError::Stopped)?;
         let (answer, answered) = oneshot::channel();
-        queue.send(Job { commit, answer }).await.map_err(|_| CommitError::Stopped)?;
+        // Queued by the first poll, whatever becomes of the caller: a record must not hang on a connection.
+        match queue.try_send(Job { commit, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Stopped),
+            Err(mpsc::error::TrySendError::Full(job)) => {
+                tokio::spawn(async move { queue.send(job).await.is_ok() });
+            }
+        }
         answered.await.map_err(|_| CommitError::Stopped)?
     }
 

@@ -1,11 +1,14 @@
-//! The compression function over lanes: arrays of one, eight or sixteen words, which the compiler
-//! turns into vector registers where a function may use them.
+//! The compression function over one stream, or over eight or sixteen in the lanes of vector registers.
 #![expect(unsafe_code, reason = "a function that uses vector registers may only be called where the processor has them")]
 
 use std::collections::VecDeque;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64 as arch;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+
+use super::steps::rounds;
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 64;
@@ -155,89 +158,101 @@ fn side_by_side(words: &mut [[u32; 4]], pieces: &[Bytes]) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn eight(words: &mut [[u32; 4]], pieces: &[Bytes]) {
-    run::<8>(words, pieces);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn sixteen(words: &mut [[u32; 4]], pieces: &[Bytes]) {
-    run::<16>(words, pieces);
-}
-
-/// Lanes without a stream repeat the first one; their result is thrown away.
-#[inline(always)]
-fn run<const L: usize>(words: &mut [[u32; 4]], pieces: &[Bytes]) {
-    let lane = |n: usize| if n < pieces.len() { n } else { 0 };
-    let mut state = [[0_u32; L]; 4];
-    for (index, row) in state.iter_mut().enumerate() {
-        for (n, word) in row.iter_mut().enumerate() {
-            *word = words[lane(n)][index];
-        }
-    }
-    let data: [&[u8]; L] = std::array::from_fn(|n| &*pieces[lane(n)]);
-    let count = data[0].len() / BLOCK;
-    for block in 0..count {
-        let blocks: [&[u8; BLOCK]; L] = std::array::from_fn(|n| {
-            data[n][block * BLOCK..].first_chunk().unwrap_or(&[0; BLOCK])
-        });
-        let mut message = [[0_u32; L]; 16];
-        for (k, row) in message.iter_mut().enumerate() {
-            for (n, word) in row.iter_mut().enumerate() {
-                let b = blocks[n];
-                *word = u32::from_le_bytes([b[4 * k], b[4 * k + 1], b[4 * k + 2], b[4 * k + 3]]);
-            }
-        }
-        compress(&mut state, &message);
-    }
-    for (n, words) in words.iter_mut().enumerate() {
-        *words = [state[0][n], state[1][n], state[2][n], state[3][n]];
-    }
-}
-
 fn one(words: &mut [u32; 4], block: &[u8]) {
-    let mut message = [[0_u32; 1]; 16];
-    for (row, bytes) in message.iter_mut().zip(block.chunks_exact(4)) {
-        row[0] = bytes.try_into().map_or(0, u32::from_le_bytes);
+    let mut message = [0_u32; 16];
+    for (word, bytes) in message.iter_mut().zip(block.chunks_exact(4)) {
+        *word = bytes.try_into().map_or(0, u32::from_le_bytes);
     }
-    let mut state = words.map(|word| [word]);
-    compress(&mut state, &message);
-    *words = state.map(|[word]| word);
+    let [mut a, mut b, mut c, mut d] = *words;
+    macro_rules! step {
+        ($f:ident, $a:ident, $b:ident, $c:ident, $d:ident, $k:expr, $s:literal, $t:expr) => {
+            let sum = $a.wrapping_add($f($b, $c, $d)).wrapping_add(message[$k]).wrapping_add(SINES[$t]);
+            $a = $b.wrapping_add(sum.rotate_left($s));
+        };
+    }
+    fn f(b: u32, c: u32, d: u32) -> u32 {
+        d ^ (b & (c ^ d))
+    }
+    fn g(b: u32, c: u32, d: u32) -> u32 {
+        c ^ (d & (b ^ c))
+    }
+    fn h(b: u32, c: u32, d: u32) -> u32 {
+        b ^ c ^ d
+    }
+    fn i(b: u32, c: u32, d: u32) -> u32 {
+        c ^ (b | !d)
+    }
+    rounds!(step, f, g, h, i, a, b, c, d);
+    *words = [words[0].wrapping_add(a), words[1].wrapping_add(b), words[2].wrapping_add(c), words[3].wrapping_add(d)];
 }
 
-macro_rules! round {
-    ($f:expr, $state:ident, $message:ident, $index:expr, $shifts:expr, $base:expr) => {
-        for step in 0..16 {
-            let [a, b, c, d] = $state;
-            let word = $message[$index(step)];
-            let constant = SINES[$base + step];
-            let shift = $shifts[step % 4];
-            let mut next = [0_u32; L];
-            for n in 0..L {
-                let sum = a[n].wrapping_add($f(b[n], c[n], d[n])).wrapping_add(word[n]).wrapping_add(constant);
-                next[n] = b[n].wrapping_add(sum.rotate_left(shift));
+/// A function that digests as many streams as a register has lanes. Lanes without a stream repeat the
+/// first one; their result is thrown away.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vectors {
+    ($name:ident, $feature:literal, $lanes:literal, $set:ident($($lane:literal)*), $set1:ident, $add:ident, $store:ident, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident) => {
+        #[target_feature(enable = $feature)]
+        fn $name(words: &mut [[u32; 4]], pieces: &[Bytes]) {
+            let lane = |n: usize| if n < pieces.len() { n } else { 0 };
+            let data: [&[u8]; $lanes] = std::array::from_fn(|n| &*pieces[lane(n)]);
+            let first: [[u32; 4]; $lanes] = std::array::from_fn(|n| words[lane(n)]);
+            let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|w: usize| arch::$set($(first[$lane][w].cast_signed()),*));
+            for block in 0..data[0].len() / BLOCK {
+                let blocks: [&[u8; BLOCK]; $lanes] = std::array::from_fn(|n| data[n][block * BLOCK..].first_chunk().unwrap_or(&[0; BLOCK]));
+                let word = |n: usize, k: usize| {
+                    let b = blocks[n];
+                    i32::from_le_bytes([b[4 * k], b[4 * k + 1], b[4 * k + 2], b[4 * k + 3]])
+                };
+                let message: [_; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map(|k: usize| arch::$set($(word($lane, k)),*));
+                let before = [a, b, c, d];
+                macro_rules! step {
+                    ($fun:ident, $x:ident, $y:ident, $z:ident, $w:ident, $k:expr, $s:literal, $t:expr) => {
+                        let keyed = arch::$add(message[$k], arch::$set1(SINES[$t].cast_signed()));
+                        let sum = arch::$add(arch::$add($x, keyed), $fun!($y, $z, $w));
+                        $x = arch::$add($y, $rotate!(sum, $s));
+                    };
+                }
+                rounds!(step, $f, $g, $h, $i, a, b, c, d);
+                [a, b, c, d] = [arch::$add(a, before[0]), arch::$add(b, before[1]), arch::$add(c, before[2]), arch::$add(d, before[3])];
             }
-            $state = [d, next, b, c];
+            let mut rows = [[0_i32; $lanes]; 4];
+            for (row, register) in rows.iter_mut().zip([a, b, c, d]) {
+                // SAFETY: a row has exactly the bytes of a register, and the store needs no alignment.
+                unsafe { arch::$store(row.as_mut_ptr().cast(), register) };
+            }
+            for (n, words) in words.iter_mut().enumerate() {
+                *words = [rows[0][n].cast_unsigned(), rows[1][n].cast_unsigned(), rows[2][n].cast_unsigned(), rows[3][n].cast_unsigned()];
+            }
         }
     };
 }
 
-/// One block of each lane (RFC 1321 section 3.4).
-#[inline(always)]
-fn compress<const L: usize>(state: &mut [[u32; L]; 4], message: &[[u32; L]; 16]) {
-    let mut s = *state;
-    round!(|b: u32, c: u32, d: u32| d ^ (b & (c ^ d)), s, message, |i: usize| i, [7_u32, 12, 17, 22], 0);
-    round!(|b: u32, c: u32, d: u32| c ^ (d & (b ^ c)), s, message, |i: usize| (5 * i + 1) % 16, [5_u32, 9, 14, 20], 16);
-    round!(|b: u32, c: u32, d: u32| b ^ c ^ d, s, message, |i: usize| (3 * i + 5) % 16, [4_u32, 11, 16, 23], 32);
-    round!(|b: u32, c: u32, d: u32| c ^ (b | !d), s, message, |i: usize| (7 * i) % 16, [6_u32, 10, 15, 21], 48);
-    for (row, add) in state.iter_mut().zip(s) {
-        for (word, add) in row.iter_mut().zip(add) {
-            *word = word.wrapping_add(add);
-        }
-    }
-}
+#[cfg(target_arch = "x86_64")]
+macro_rules! rotate8 { ($x:expr, $s:literal) => { arch::_mm256_or_si256(arch::_mm256_slli_epi32::<$s>($x), arch::_mm256_srli_epi32::<{ 32 - $s }>($x)) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! pick8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($d, arch::_mm256_and_si256($b, arch::_mm256_xor_si256($c, $d))) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! choose8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($c, arch::_mm256_and_si256($d, arch::_mm256_xor_si256($b, $c))) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! odd8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($b, arch::_mm256_xor_si256($c, $d)) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! last8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($c, arch::_mm256_or_si256($b, arch::_mm256_xor_si256($d, arch::_mm256_set1_epi32(-1)))) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! rotate16 { ($x:expr, $s:literal) => { arch::_mm512_rol_epi32::<$s>($x) }; }
+// Truth tables of three inputs, as the instruction numbers them.
+#[cfg(target_arch = "x86_64")]
+macro_rules! pick16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0xca>($b, $c, $d) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! choose16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0xe4>($b, $c, $d) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! odd16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0x96>($b, $c, $d) }; }
+#[cfg(target_arch = "x86_64")]
+macro_rules! last16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0x39>($b, $c, $d) }; }
+
+#[cfg(target_arch = "x86_64")]
+vectors!(eight, "avx2", 8, _mm256_setr_epi32(0 1 2 3 4 5 6 7), _mm256_set1_epi32, _mm256_add_epi32, _mm256_storeu_si256, rotate8, pick8, choose8, odd8, last8);
+#[cfg(target_arch = "x86_64")]
+vectors!(sixteen, "avx512f", 16, _mm512_setr_epi32(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15), _mm512_set1_epi32, _mm512_add_epi32, _mm512_storeu_si512, rotate16, pick16, choose16, odd16, last16);
 
 /// floor(2^32 * |sin(i + 1)|).
 #[rustfmt::skip]
