@@ -11,6 +11,8 @@ use crate::gateway::Gateway;
 pub mod admit;
 mod bucket;
 mod checks;
+#[cfg(test)]
+mod compatibility;
 mod conditions;
 mod copy;
 mod delete;

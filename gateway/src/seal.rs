@@ -8,6 +8,8 @@ pub mod body;
 pub mod key;
 pub mod suite;
 pub mod value;
+#[cfg(test)]
+mod vectors;
 pub mod wrap;
 
 pub use key::{SecretKey, VersionKey};
