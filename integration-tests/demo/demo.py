@@ -8,9 +8,9 @@ from pathlib import Path
 
 import boto3, minio, obstore, pyarrow as pa, pyarrow.csv, pyarrow.fs, pyarrow.parquet, s3fs
 import sklearn, vega_datasets
-from s3torchconnectorclient import S3ClientConfig
 from s3torchconnectorclient._mountpoint_s3_client import MountpointS3Client
 
+os.environ.pop("AWS_CA_BUNDLE", None)  # the endpoint is plain HTTP on loopback; rclone refuses a bundle
 b = json.load(open(sys.argv[1]))
 work = Path(sys.argv[2])
 endpoint, region, key, secret = b["s3_endpoint"], b["region"], b["access_key_id"], b["secret_access_key"]
@@ -102,7 +102,7 @@ def restic(out):
 def arrow(out):
     fs = pa.fs.S3FileSystem(access_key=key, secret_key=secret, endpoint_override=host, scheme="http", region=region)
     def put(name, data):
-        with fs.open_output_stream(f"{bucket}/pyarrow/{name}") as f:
+        with fs.open_output_stream(f"{bucket}/pyarrow/{name}", compression=None) as f:
             f.write(data)
     each(put, lambda n: fs.open_input_file(f"{bucket}/pyarrow/{n}").read())
     for path in files:

@@ -149,11 +149,12 @@ enum Trailers {
 impl Content {
     pub(super) fn of(headers: &HeaderMap, body: Option<StreamingBlob>, length: Option<i64>, trailers: Option<TrailingHeaders>) -> S3Result<Self> {
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
+        let decoded = headers.get("x-amz-decoded-content-length").and_then(|v| v.to_str().ok()?.parse().ok());
         if !is_framed(headers) {
             let trailers = trailers.map_or(Trailers::None, Trailers::Decoded);
-            return Ok(Self { stream: body.boxed(), length: length_of(length)?, trailers });
+            // Over HTTP chunks there is no Content-Length, only that of the content (S3.md trap 32).
+            return Ok(Self { stream: body.boxed(), length: length_of(length.or(decoded))?, trailers });
         }
-        let decoded = headers.get("x-amz-decoded-content-length").and_then(|v| v.to_str().ok()?.parse().ok());
         let found = Arc::new(Mutex::new(None));
         Ok(Self { stream: unframed(body, Arc::clone(&found)), length: length_of(decoded)?, trailers: Trailers::Own(found) })
     }
