@@ -140,13 +140,13 @@ impl Stack {
         let operation = context.operation();
         metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
         metrics::histogram!("gotgan_request_seconds", "operation" => operation).record(context.started.elapsed().as_secs_f64());
-        if context.recorded_status().is_none() {
-            if let Err(error) = context.record(&self.gateway.recorder, status, error).await {
-                tracing::error!(%error, request = context.id, "no access record, so no answer");
-                metrics::counter!("gotgan_unrecorded_total").increment(1);
-                let refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
-                return refusal.map(|body| Sent::new(body, None));
-            }
+        if context.recorded_status().is_none()
+            && let Err(error) = context.record(&self.gateway.recorder, status, error).await
+        {
+            tracing::error!(%error, request = context.id, "no access record, so no answer");
+            metrics::counter!("gotgan_unrecorded_total").increment(1);
+            let refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
+            return refusal.map(|body| Sent::new(body, None));
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             parts.headers.insert(REQUEST_ID, id);

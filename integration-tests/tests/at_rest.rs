@@ -35,7 +35,7 @@ fn no_piece_of_any_plaintext_is_on_disk() {
     let twice = [text.as_slice(), text.as_slice()].concat();
     let needles = Needles::of(&[&twice]);
     assert!(needles.first_in(&known(1000)).is_some(), "the search finds what is there");
-    assert_eq!(needles.found_under(&server.data()), [], "while it runs");
+    assert_eq!(needles.found_under(server.data()), [], "while it runs");
     server.stop();
     assert_eq!(needles.found_under(&store.data()), [], "after a clean end");
 }

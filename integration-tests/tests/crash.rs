@@ -1,6 +1,6 @@
 //! `kill -9` under load: what was acknowledged is there and identical, nothing is there in part.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -70,13 +70,13 @@ fn check(s3: &Client, ledger: &mut Ledger) {
         }
     }
     for (key, what) in under_way {
-        if !ledger.acknowledged.contains_key(&key) {
+        if let Entry::Vacant(vacant) = ledger.acknowledged.entry(key.clone()) {
             let answer = s3.get("crash", &key);
             match answer.status {
                 404 => {}
                 200 => {
                     assert!(answer.body == content(what), "{key} is there in part");
-                    ledger.acknowledged.insert(key, what);
+                    vacant.insert(what);
                 }
                 other => panic!("{key}: {other}"),
             }

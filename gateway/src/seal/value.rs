@@ -153,13 +153,19 @@ impl VersionKey {
     }
 }
 
+/// Cipher, nonce and AAD.
+type Prepared = (Arc<super::suite::Cipher>, [u8; 12], Vec<u8>);
+
+/// A window and its cipher.
+type Window = ([u8; 4], Arc<super::suite::Cipher>);
+
 /// Opens and seals the list values of one bucket.
 #[derive(Debug)]
 pub struct ListKey {
     suite: Suite,
     key: SecretKey,
     /// The window used last: neighbours in a list were often written together.
-    recent: Mutex<Option<([u8; 4], Arc<super::suite::Cipher>)>>,
+    recent: Mutex<Option<Window>>,
 }
 
 impl ListKey {
@@ -193,7 +199,7 @@ impl ListKey {
         Ok(data)
     }
 
-    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<(Arc<super::suite::Cipher>, [u8; 12], Vec<u8>), SealError> {
+    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<Prepared, SealError> {
         let (window, rest) = owner.version.as_bytes().split_at(4);
         let mut nonce = [0; 12];
         nonce.copy_from_slice(rest);
