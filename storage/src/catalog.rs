@@ -1,6 +1,6 @@
 //! The catalog at the level of meaning: what exists, in which order, and what may change together.
 //!
-//! A backend passes the suite in [`suite`]. Every change is checked and applied by one writer, in one
+//! Every change is checked and applied by one writer, in one
 //! durable step with the access record that describes it.
 
 use std::sync::Arc;
@@ -15,8 +15,6 @@ use crate::log::{LogEntry, LogPosition, Record};
 pub mod rows;
 mod keys;
 pub mod rocks;
-#[cfg(any(test, feature = "test-kit"))]
-pub mod suite;
 
 pub use rows::{
     BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow, VersionRow,
