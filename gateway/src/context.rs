@@ -40,6 +40,7 @@ struct Facts {
     claimed: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
+    keys: Vec<String>,
     version: Option<String>,
     bytes: u64,
     offset: Option<u64>,
@@ -100,6 +101,11 @@ impl RequestContext {
         facts.operation = Some(operation);
         facts.bucket = bucket.map(str::to_owned);
         facts.key = key.map(str::to_owned);
+    }
+
+    /// The objects of a request that names many.
+    pub fn names_many(&self, keys: Vec<String>) {
+        self.facts().keys = keys;
     }
 
     /// Policy permitted it.
@@ -220,6 +226,7 @@ impl RequestContext {
             operation: facts.operation.unwrap_or("Unparsed").to_owned(),
             bucket: facts.bucket.clone(),
             key: facts.key.clone(),
+            keys: facts.keys.clone(),
             version: facts.version.clone(),
             bytes: facts.bytes,
             offset: facts.offset,

@@ -40,6 +40,8 @@ pub struct Access {
     pub bucket: Option<String>,
     /// Object key.
     pub key: Option<String>,
+    /// Object keys of a request that names many.
+    pub keys: Vec<String>,
     /// Object version.
     pub version: Option<String>,
     /// Bytes that the decision permitted: body bytes of a read or a write.

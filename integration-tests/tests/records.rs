@@ -88,6 +88,30 @@ fn an_answer_that_breaks_off_is_closed_as_such() {
     });
 }
 
+/// The record of a request that deletes many names each of them, and is in the batch that deletes.
+#[test]
+fn a_request_that_deletes_many_names_each() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("many");
+    for key in ["a", "b", "c"] {
+        s3.put("many", key, key.to_owned()).done();
+    }
+    let xml = "<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><ETag>\"0\"</ETag></Object><Object><Key>absent</Key></Object></Delete>";
+    let sum = integration_tests::sums::base64(&integration_tests::sums::md5(xml.as_bytes()));
+    let answer = s3.bucket("POST", "many").query("delete", "").header("content-md5", &sum).body(xml).send().status(200);
+    assert_eq!(answer.xml_all("Key"), ["a", "absent", "b"], "{}", answer.text());
+    assert_eq!(answer.xml("Code"), "PreconditionFailed");
+    s3.get("many", "a").refused(404, "NoSuchKey").done();
+    s3.must_hold("many", "b", b"b");
+    let records = server.records_of("DeleteObjects");
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["keys"], serde_json::json!(["a", "b", "absent"]));
+    let found = server.command(&["audit", "list", "--json", "--key", "absent"]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+}
+
 #[test]
 fn filters_find_what_they_name() {
     let store = Store::new();

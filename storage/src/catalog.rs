@@ -181,6 +181,14 @@ pub enum Change {
         /// Its body.
         new_body: NewBody,
     },
+    /// Visible versions of one bucket go, in one step. An object that is not as its precondition says
+    /// stays, and the answer names it; the others go all the same.
+    DeleteVersions {
+        /// Bucket.
+        bucket: BucketId,
+        /// Object names, each with what must hold of it.
+        objects: Vec<(ObjectKey, Precondition)>,
+    },
     /// An upload and its parts go.
     AbortUpload {
         /// Bucket.
@@ -208,7 +216,7 @@ pub struct Commit {
 }
 
 /// A commit is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// Where the record stands.
     pub position: Option<LogPosition>,
@@ -216,6 +224,8 @@ pub struct Committed {
     pub sequence: u64,
     /// The version that was visible before.
     pub replaced: Option<VersionId>,
+    /// Objects of [`Change::DeleteVersions`] that stayed, by their place in the request.
+    pub stayed: Vec<(usize, Refusal)>,
 }
 
 /// Where a list goes on.

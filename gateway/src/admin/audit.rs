@@ -108,6 +108,7 @@ fn opening(entry: &LogEntry, access: &Access, tenant: Option<String>) -> Value {
         "operation": access.operation,
         "bucket": access.bucket,
         "key": access.key,
+        "keys": access.keys,
         "version": access.version,
         "bytes": access.bytes,
         "offset": access.offset,
@@ -152,6 +153,11 @@ fn filter(call: &Call<'_>) -> Filter {
     Filter { wanted, from: call.query("from"), until: call.query("until"), everything: call.query("all").is_some() }
 }
 
+/// One of the keys of a request that names many.
+fn names(line: &Value, key: &str) -> bool {
+    line.get("keys").and_then(Value::as_array).is_some_and(|keys| keys.iter().any(|k| k == key))
+}
+
 impl Filter {
     fn admits(&self, line: &Value) -> bool {
         let text = |field: &str| match line.get(field) {
@@ -164,7 +170,11 @@ impl Filter {
         let time = text("time");
         kind && self.from.as_ref().is_none_or(|from| time >= *from)
             && self.until.as_ref().is_none_or(|until| time < *until)
-            && self.wanted.iter().all(|(field, value)| text(field) == *value || (*field == "tenant" && text("tenant_id") == *value))
+            && self.wanted.iter().all(|(field, value)| match *field {
+                "tenant" => text("tenant") == *value || text("tenant_id") == *value,
+                "key" => text("key") == *value || names(line, value),
+                field => text(field) == *value,
+            })
     }
 }
 

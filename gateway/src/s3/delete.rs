@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use policy::name::ObjectKey;
 use s3s::dto::{self, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, ETagCondition};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, Change, Commit, Precondition};
+use storage::catalog::{BucketRow, Change, CommitError, Precondition};
 
 use super::checks::Promises;
 use super::conditions;
-use super::put::{commit_with_status, object_key};
+use super::put::{commit_recorded, commit_with_status, object_key};
 use super::{unsupported, Call};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
 /// Keys of one DeleteObjects request, as in S3.
 const KEYS_MAX: usize = 1000;
-/// Deletions under way at once; they meet in the same group commit.
-const AT_ONCE: usize = 64;
 
 pub(super) async fn delete_object(
     gateway: &Arc<Gateway>,
@@ -43,7 +41,8 @@ pub(super) async fn delete_object(
         },
     };
     let change = Change::DeleteVersion { bucket: bucket.id, key: name, precondition };
-    commit_with_status(gateway, &call.context, change, 204).await?;
+    let committed = commit_with_status(gateway, &call.context, change, 204).await;
+    committed.map_err(|e| conditions::lost_race(e, input.if_match.is_some()))?;
     Ok(S3Response::new(DeleteObjectOutput::default()))
 }
 
@@ -53,30 +52,46 @@ pub(super) async fn delete_objects(
     req: S3Request<DeleteObjectsInput>,
 ) -> S3Result<S3Response<DeleteObjectsOutput>> {
     check_body(&req.headers, &call.context.take_body())?;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?;
     let objects = req.input.delete.objects;
     if objects.is_empty() || objects.len() > KEYS_MAX {
         return Err(s3s::s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
     }
     let quiet = req.input.delete.quiet.unwrap_or(false);
-    let results: Vec<_> = futures::stream::iter(objects)
-        .map(|object| {
-            let bucket = Arc::clone(&bucket);
-            async move {
-                let outcome = delete_one(gateway, &bucket, &object).await;
-                (object, outcome)
+    call.context.names_many(objects.iter().map(|object| object.key.clone()).collect());
+    let mut refusals: Vec<Option<S3Error>> = Vec::with_capacity(objects.len());
+    let mut doomed = Vec::new();
+    let mut places = Vec::new();
+    for (place, object) in objects.iter().enumerate() {
+        let refusal = match wanted(gateway, bucket, object).await {
+            Ok(None) => None,
+            Ok(Some(wanted)) => {
+                doomed.push(wanted);
+                places.push(place);
+                None
             }
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+            Err(refusal) => Some(refusal),
+        };
+        refusals.push(refusal);
+    }
+    let change = Change::DeleteVersions { bucket: bucket.id, objects: doomed };
+    let committed = commit_recorded(gateway, &call.context, change).await?;
+    for (doomed, refusal) in committed.stayed {
+        if let Some(answer) = places.get(doomed).and_then(|place| refusals.get_mut(*place)) {
+            *answer = Some(Error::Commit(CommitError::Refused(refusal)).into());
+        }
+    }
+    Ok(S3Response::new(answer(objects, refusals, quiet)))
+}
+
+fn answer(objects: Vec<dto::ObjectIdentifier>, refusals: Vec<Option<S3Error>>, quiet: bool) -> DeleteObjectsOutput {
     let mut deleted = Vec::new();
     let mut errors = Vec::new();
-    for (object, outcome) in results {
-        match outcome {
-            Ok(()) if quiet => {}
-            Ok(()) => deleted.push(dto::DeletedObject { key: Some(object.key), version_id: object.version_id, ..Default::default() }),
-            Err(error) => errors.push(dto::Error {
+    for (object, refusal) in objects.into_iter().zip(refusals) {
+        match refusal {
+            None if quiet => {}
+            None => deleted.push(dto::DeletedObject { key: Some(object.key), version_id: object.version_id, ..Default::default() }),
+            Some(error) => errors.push(dto::Error {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(object.key),
                 message: error.message().map(str::to_owned),
@@ -84,26 +99,23 @@ pub(super) async fn delete_objects(
             }),
         }
     }
-    let output = DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() };
-    Ok(S3Response::new(output))
+    DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() }
 }
 
-/// One key of many: its own change; the request's record names the bucket and the request.
-async fn delete_one(gateway: &Gateway, bucket: &BucketRow, object: &dto::ObjectIdentifier) -> Result<(), S3Error> {
+/// What one entry asks of the catalog; nothing when it names a version that an unversioned bucket has not.
+async fn wanted(gateway: &Gateway, bucket: &BucketRow, object: &dto::ObjectIdentifier) -> S3Result<Option<(ObjectKey, Precondition)>> {
     if object.size.is_some() || object.last_modified_time.is_some() {
         return Err(unsupported("Size and LastModifiedTime conditions"));
     }
     if !names_null(object.version_id.as_deref()) {
-        return Ok(());
+        return Ok(None);
     }
     let key = object_key(&object.key)?;
     let precondition = match &object.e_tag {
         None => Precondition::None,
         Some(etag) => conditions::of_write(gateway, bucket, &key, Some(&ETagCondition::ETag(etag.clone())), None).await?,
     };
-    let change = Change::DeleteVersion { bucket: bucket.id, key, precondition };
-    gateway.catalog.commit(Commit { change, record: None }).await.map_err(Error::from)?;
-    Ok(())
+    Ok(Some((key, precondition)))
 }
 
 fn names_null(version: Option<&str>) -> bool {

@@ -27,6 +27,7 @@ use crate::reads::Reads;
 
 mod apply;
 mod list;
+mod lookup;
 mod writer;
 
 const QUEUE: usize = 1024;

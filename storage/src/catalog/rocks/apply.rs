@@ -2,7 +2,6 @@
 //! the database holds, and leaves no trace when it is refused.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use policy::id::{BodyId, BucketId, UploadId, VersionId};
@@ -13,7 +12,7 @@ use serde::Serialize;
 
 use super::writer::{database, synced, SEQUENCE_KEY};
 use super::Shared;
-use crate::catalog::rows::{decode, encode};
+use crate::catalog::rows::encode;
 use crate::catalog::{
     keys, BodyRow, BodyState, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, GarbageRow, Location, NewBody,
     PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow,
@@ -25,26 +24,34 @@ use crate::log::LogPosition;
 pub(super) struct Applied {
     pub replaced: Option<VersionId>,
     pub digest: Option<[u8; 32]>,
+    pub stayed: Vec<(usize, Refusal)>,
 }
 
-type Overlay<K, V> = HashMap<K, Option<V>>;
+impl Applied {
+    /// A row was written.
+    fn row(digest: [u8; 32]) -> Self {
+        Self { digest: Some(digest), ..Self::default() }
+    }
+}
+
+pub(super) type Overlay<K, V> = HashMap<K, Option<V>>;
 
 /// The batch in hand and what it changed so far.
 pub(super) struct Batch<'a> {
-    shared: &'a Shared,
-    write: WriteBatch,
-    current: Overlay<(BucketId, Vec<u8>), CurrentRow>,
-    versions: HashMap<(BucketId, u64), VersionRow>,
-    bodies: Overlay<BodyId, BodyRow>,
-    uploads: Overlay<Vec<u8>, UploadRow>,
-    parts: Overlay<(UploadId, u32), PartRow>,
-    controls: Overlay<Vec<u8>, ()>,
-    buckets: Overlay<BucketName, Arc<BucketRow>>,
+    pub(super) shared: &'a Shared,
+    pub(super) write: WriteBatch,
+    pub(super) current: Overlay<(BucketId, Vec<u8>), CurrentRow>,
+    pub(super) versions: HashMap<(BucketId, u64), VersionRow>,
+    pub(super) bodies: Overlay<BodyId, BodyRow>,
+    pub(super) uploads: Overlay<Vec<u8>, UploadRow>,
+    pub(super) parts: Overlay<(UploadId, u32), PartRow>,
+    pub(super) controls: Overlay<Vec<u8>, ()>,
+    pub(super) buckets: Overlay<BucketName, Arc<BucketRow>>,
 }
 
-type Outcome<T> = Result<T, CommitError>;
+pub(super) type Outcome<T> = Result<T, CommitError>;
 
-fn refuse<T>(refusal: Refusal) -> Outcome<T> {
+pub(super) fn refuse<T>(refusal: Refusal) -> Outcome<T> {
     Err(CommitError::Refused(refusal))
 }
 
@@ -89,7 +96,11 @@ impl<'a> Batch<'a> {
             Change::UpdateBucket(row) => self.update_bucket(row),
             Change::DeleteBucket { bucket } => self.delete_bucket(bucket),
             Change::PutVersion(put) => self.put_version(*put, sequence),
-            Change::DeleteVersion { bucket, key, precondition } => self.delete_version(bucket, &key, precondition, sequence),
+            Change::DeleteVersion { bucket, key, precondition } => {
+                self.open_bucket(bucket)?;
+                self.delete_version(bucket, &key, precondition, sequence)
+            }
+            Change::DeleteVersions { bucket, objects } => self.delete_versions(bucket, &objects, sequence),
             Change::CreateUpload(row) => self.create_upload(row),
             Change::PutPart { bucket, key, upload, part, new_body } => self.put_part((bucket, &key, upload), part, new_body, sequence),
             Change::AbortUpload { bucket, key, upload } => self.abort_upload(bucket, &key, upload, sequence),
@@ -116,7 +127,7 @@ impl<'a> Batch<'a> {
     fn keep_bucket(&mut self, row: BucketRow) -> Outcome<Applied> {
         let digest = self.put(Shared::buckets_cf, row.id.as_bytes(), &row)?;
         self.buckets.insert(row.name.clone(), Some(Arc::new(row)));
-        Ok(Applied { digest: Some(digest), replaced: None })
+        Ok(Applied::row(digest))
     }
 
     fn delete_bucket(&mut self, bucket: BucketId) -> Outcome<Applied> {
@@ -165,7 +176,7 @@ impl<'a> Batch<'a> {
         self.put(Shared::current_cf, &keys::current(put.bucket, name), &row)?;
         self.versions.insert((put.bucket, sequence), put.row);
         self.current.insert((put.bucket, name.to_vec()), Some(row));
-        Ok(Applied { replaced: old.map(|row| row.version), digest: Some(digest) })
+        Ok(Applied { replaced: old.map(|row| row.version), ..Applied::row(digest) })
     }
 
     /// Bodies of the manifest that are neither new nor parts of the completed upload: each must be live.
@@ -189,8 +200,21 @@ impl<'a> Batch<'a> {
         Ok(shared)
     }
 
-    fn delete_version(&mut self, bucket: BucketId, key: &ObjectKey, precondition: Precondition, sequence: u64) -> Outcome<Applied> {
+    fn delete_versions(&mut self, bucket: BucketId, objects: &[(ObjectKey, Precondition)], sequence: u64) -> Outcome<Applied> {
         self.open_bucket(bucket)?;
+        let mut applied = Applied::default();
+        for (place, (key, precondition)) in objects.iter().enumerate() {
+            match self.delete_version(bucket, key, *precondition, sequence) {
+                Ok(_) => {}
+                Err(CommitError::Refused(refusal)) => applied.stayed.push((place, refusal)),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Of an open bucket. Nothing was changed when it refuses.
+    fn delete_version(&mut self, bucket: BucketId, key: &ObjectKey, precondition: Precondition, sequence: u64) -> Outcome<Applied> {
         let name = key.as_bytes();
         let old = self.current_of(bucket, name).map_err(database)?;
         if old.is_none() && precondition == Precondition::None {
@@ -202,7 +226,7 @@ impl<'a> Batch<'a> {
         let family = self.shared.current_cf().map_err(database)?;
         self.write.delete_cf(family, keys::current(bucket, name));
         self.current.insert((bucket, name.to_vec()), None);
-        Ok(Applied { replaced: old.map(|row| row.version), digest: None })
+        Ok(Applied { replaced: old.map(|row| row.version), ..Applied::default() })
     }
 
     fn create_upload(&mut self, row: UploadRow) -> Outcome<Applied> {
@@ -210,7 +234,7 @@ impl<'a> Batch<'a> {
         let key = keys::upload(row.bucket, row.key.as_bytes(), row.id);
         let digest = self.put(Shared::uploads_cf, &key, &row)?;
         self.uploads.insert(key, Some(row));
-        Ok(Applied { digest: Some(digest), replaced: None })
+        Ok(Applied::row(digest))
     }
 
     fn put_part(&mut self, at: (BucketId, &ObjectKey, UploadId), part: PartRow, new_body: NewBody, sequence: u64) -> Outcome<Applied> {
@@ -229,7 +253,7 @@ impl<'a> Batch<'a> {
         }
         let digest = self.put(Shared::parts_cf, &keys::part(upload, part.number), &part)?;
         self.parts.insert((upload, part.number), Some(part));
-        Ok(Applied { digest: Some(digest), replaced: None })
+        Ok(Applied::row(digest))
     }
 
     fn abort_upload(&mut self, bucket: BucketId, key: &ObjectKey, upload: UploadId, sequence: u64) -> Outcome<Applied> {
@@ -259,7 +283,7 @@ impl<'a> Batch<'a> {
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
-        Ok(Applied { digest: Some(digest), replaced: None })
+        Ok(Applied::row(digest))
     }
 
     fn condemn(&mut self, body: BodyId) -> Outcome<Applied> {
@@ -383,142 +407,6 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Looking things up: the batch first, then the database.
-impl Batch<'_> {
-    fn bucket_named(&self, name: &BucketName) -> Option<Arc<BucketRow>> {
-        self.buckets.get(name).cloned().unwrap_or_else(|| {
-            let known = self.shared.buckets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            known.by_name.get(name).cloned()
-        })
-    }
-
-    fn bucket_by_id(&self, id: BucketId) -> Option<Arc<BucketRow>> {
-        if let Some(row) = self.buckets.values().flatten().find(|row| row.id == id) {
-            return Some(Arc::clone(row));
-        }
-        let known = self.shared.buckets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let row = known.by_name.values().find(|row| row.id == id)?;
-        (!self.buckets.contains_key(&row.name)).then(|| Arc::clone(row))
-    }
-
-    fn open_bucket(&self, id: BucketId) -> Outcome<()> {
-        // The row itself, not the list of all buckets: this runs for every commit.
-        let changed = self.buckets.values().any(|row| row.as_ref().is_none_or(|row| row.id == id));
-        let known = if changed {
-            self.bucket_by_id(id).is_some()
-        } else {
-            let family = self.shared.buckets_cf().map_err(database)?;
-            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| database(e.into()))?.is_some()
-        };
-        if known { Ok(()) } else { refuse(Refusal::BucketGone) }
-    }
-
-    fn current_of(&self, bucket: BucketId, name: &[u8]) -> Result<Option<CurrentRow>, CatalogError> {
-        if let Some(row) = self.current.get(&(bucket, name.to_vec())) {
-            return Ok(row.clone());
-        }
-        self.shared.current_at(bucket, name, &ReadOptions::default())
-    }
-
-    fn version_of(&self, bucket: BucketId, name: &[u8], current: &CurrentRow) -> Result<VersionRow, CatalogError> {
-        if let Some(row) = self.versions.get(&(bucket, current.sequence)) {
-            return Ok(row.clone());
-        }
-        // A corrupt version can still be replaced or deleted: its bodies are then left for the scrub to find.
-        match self.shared.version_at(bucket, name, current, &ReadOptions::default()) {
-            Err(CatalogError::Corrupt(why)) => {
-                tracing::error!(why, version = %current.version, "a corrupt version is removed, its bodies stay");
-                Ok(VersionRow {
-                    version: current.version,
-                    modified: current.modified,
-                    size: 0,
-                    envelope: Vec::new(),
-                    bodies: Vec::new(),
-                    manifest: Vec::new(),
-                    metadata: Vec::new(),
-                    list_values: Vec::new(),
-                })
-            }
-            other => other,
-        }
-    }
-
-    fn body_of(&self, body: BodyId) -> Result<Option<BodyRow>, CatalogError> {
-        looked(&self.bodies, &body, || {
-            let bytes = self.shared.get(self.shared.bodies_cf()?, body.as_bytes(), &ReadOptions::default())?;
-            bytes.map(|b| decode("body", &b)).transpose()
-        })
-    }
-
-    fn upload_of(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Result<Option<UploadRow>, CatalogError> {
-        let key = keys::upload(bucket, name, upload);
-        looked(&self.uploads, &key, || {
-            let bytes = self.shared.get(self.shared.uploads_cf()?, &key, &ReadOptions::default())?;
-            bytes.map(|b| decode("upload", &b)).transpose()
-        })
-    }
-
-    fn part_of(&self, upload: UploadId, number: u32) -> Result<Option<PartRow>, CatalogError> {
-        looked(&self.parts, &(upload, number), || {
-            let bytes = self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
-            bytes.map(|b| decode("part", &b)).transpose()
-        })
-    }
-
-    /// Every part of an upload; refused when there is no such upload.
-    fn parts_of_upload(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Outcome<Vec<PartRow>> {
-        if self.upload_of(bucket, name, upload).map_err(database)?.is_none() {
-            return refuse(Refusal::UploadGone);
-        }
-        let stored = self.shared.parts_page(upload, 0, usize::MAX).map_err(database)?;
-        let mut parts: std::collections::BTreeMap<u32, PartRow> = stored.into_iter().map(|p| (p.number, p)).collect();
-        for ((id, number), part) in &self.parts {
-            if *id == upload {
-                match part {
-                    Some(part) => parts.insert(*number, part.clone()),
-                    None => parts.remove(number),
-                };
-            }
-        }
-        Ok(parts.into_values().collect())
-    }
-
-    fn has_objects(&self, bucket: BucketId) -> Result<bool, CatalogError> {
-        if self.current.iter().any(|((id, _), row)| *id == bucket && row.is_some()) {
-            return Ok(true);
-        }
-        let prefix = keys::bucket_prefix(bucket);
-        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.current_cf()?);
-        cursor.seek(&prefix);
-        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
-            let name = key.get(keys::BUCKET_PREFIX..).unwrap_or_default().to_vec();
-            if !matches!(self.current.get(&(bucket, name)), Some(None)) {
-                return Ok(true);
-            }
-            cursor.next();
-        }
-        cursor.status()?;
-        Ok(false)
-    }
-
-    fn has_uploads(&self, bucket: BucketId) -> Result<bool, CatalogError> {
-        if self.uploads.values().flatten().any(|row| row.bucket == bucket) {
-            return Ok(true);
-        }
-        let prefix = keys::bucket_prefix(bucket);
-        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.uploads_cf()?);
-        cursor.seek(&prefix);
-        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
-            if !matches!(self.uploads.get(key), Some(None)) {
-                return Ok(true);
-            }
-            cursor.next();
-        }
-        cursor.status()?;
-        Ok(false)
-    }
-}
-
 fn check(precondition: Precondition, current: Option<&CurrentRow>) -> Outcome<()> {
     match (precondition, current) {
         (Precondition::None, _) | (Precondition::Absent, None) => Ok(()),
@@ -526,16 +414,5 @@ fn check(precondition: Precondition, current: Option<&CurrentRow>) -> Outcome<()
         (Precondition::Version(_), None) => refuse(Refusal::NotFound),
         (Precondition::Version(wanted), Some(row)) if row.version == wanted => Ok(()),
         (Precondition::Version(_), Some(_)) => refuse(Refusal::PreconditionFailed),
-    }
-}
-
-fn looked<K: Eq + Hash, V: Clone>(
-    overlay: &Overlay<K, V>,
-    key: &K,
-    stored: impl FnOnce() -> Result<Option<V>, CatalogError>,
-) -> Result<Option<V>, CatalogError> {
-    match overlay.get(key) {
-        Some(known) => Ok(known.clone()),
-        None => stored(),
     }
 }

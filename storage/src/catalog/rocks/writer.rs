@@ -75,7 +75,7 @@ impl Writer {
                     Some(position)
                 }
             };
-            Ok(Committed { position, sequence: self.sequence, replaced: applied.replaced })
+            Ok(Committed { position, sequence: self.sequence, replaced: applied.replaced, stayed: applied.stayed })
         });
         if let Err(CommitError::Poisoned(why)) = &outcome {
             self.poison(why);
@@ -84,7 +84,11 @@ impl Writer {
     }
 
     fn finish(&self, batch: Batch<'_>, mut answers: Vec<Answer>) {
-        let written = batch.write(self.sequence);
+        // A change that broke off in the middle left its half in the batch: none of it is written.
+        let written = match self.shared.poisoned.get() {
+            Some(why) => Err(why.clone()),
+            None => batch.write(self.sequence).map_err(|error| error.to_string()),
+        };
         match written {
             Ok(buckets) => {
                 self.shared.reads.advance(self.sequence);
@@ -96,10 +100,10 @@ impl Writer {
                     };
                 }
             }
-            Err(error) => {
-                self.poison(&error.to_string());
+            Err(why) => {
+                self.poison(&why);
                 for (_, outcome) in &mut answers {
-                    *outcome = Err(CommitError::Poisoned(error.to_string()));
+                    *outcome = Err(CommitError::Poisoned(why.clone()));
                 }
             }
         }

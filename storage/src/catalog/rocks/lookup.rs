@@ -1,0 +1,160 @@
+//! What a change is checked against: the batch in hand first, then the database.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError};
+
+use policy::id::{BodyId, BucketId, UploadId};
+use policy::name::BucketName;
+use rocksdb::ReadOptions;
+
+use super::apply::{refuse, Batch, Outcome, Overlay};
+use super::writer::database;
+use crate::catalog::rows::decode;
+use crate::catalog::{keys, BodyRow, BucketRow, CatalogError, CurrentRow, PartRow, Refusal, UploadRow, VersionRow};
+
+impl Batch<'_> {
+    pub(super) fn bucket_named(&self, name: &BucketName) -> Option<Arc<BucketRow>> {
+        self.buckets.get(name).cloned().unwrap_or_else(|| {
+            let known = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
+            known.by_name.get(name).cloned()
+        })
+    }
+
+    pub(super) fn bucket_by_id(&self, id: BucketId) -> Option<Arc<BucketRow>> {
+        if let Some(row) = self.buckets.values().flatten().find(|row| row.id == id) {
+            return Some(Arc::clone(row));
+        }
+        let known = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        let row = known.by_name.values().find(|row| row.id == id)?;
+        (!self.buckets.contains_key(&row.name)).then(|| Arc::clone(row))
+    }
+
+    pub(super) fn open_bucket(&self, id: BucketId) -> Outcome<()> {
+        // The row itself, not the list of all buckets: this runs for every commit.
+        let changed = self.buckets.values().any(|row| row.as_ref().is_none_or(|row| row.id == id));
+        let known = if changed {
+            self.bucket_by_id(id).is_some()
+        } else {
+            let family = self.shared.buckets_cf().map_err(database)?;
+            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| database(e.into()))?.is_some()
+        };
+        if known { Ok(()) } else { refuse(Refusal::BucketGone) }
+    }
+
+    pub(super) fn current_of(&self, bucket: BucketId, name: &[u8]) -> Result<Option<CurrentRow>, CatalogError> {
+        if let Some(row) = self.current.get(&(bucket, name.to_vec())) {
+            return Ok(row.clone());
+        }
+        self.shared.current_at(bucket, name, &ReadOptions::default())
+    }
+
+    pub(super) fn version_of(&self, bucket: BucketId, name: &[u8], current: &CurrentRow) -> Result<VersionRow, CatalogError> {
+        if let Some(row) = self.versions.get(&(bucket, current.sequence)) {
+            return Ok(row.clone());
+        }
+        // A corrupt version can still be replaced or deleted: its bodies are then left for the scrub to find.
+        match self.shared.version_at(bucket, name, current, &ReadOptions::default()) {
+            Err(CatalogError::Corrupt(why)) => {
+                tracing::error!(why, version = %current.version, "a corrupt version is removed, its bodies stay");
+                Ok(VersionRow {
+                    version: current.version,
+                    modified: current.modified,
+                    size: 0,
+                    envelope: Vec::new(),
+                    bodies: Vec::new(),
+                    manifest: Vec::new(),
+                    metadata: Vec::new(),
+                    list_values: Vec::new(),
+                })
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn body_of(&self, body: BodyId) -> Result<Option<BodyRow>, CatalogError> {
+        looked(&self.bodies, &body, || {
+            let bytes = self.shared.get(self.shared.bodies_cf()?, body.as_bytes(), &ReadOptions::default())?;
+            bytes.map(|b| decode("body", &b)).transpose()
+        })
+    }
+
+    pub(super) fn upload_of(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        let key = keys::upload(bucket, name, upload);
+        looked(&self.uploads, &key, || {
+            let bytes = self.shared.get(self.shared.uploads_cf()?, &key, &ReadOptions::default())?;
+            bytes.map(|b| decode("upload", &b)).transpose()
+        })
+    }
+
+    pub(super) fn part_of(&self, upload: UploadId, number: u32) -> Result<Option<PartRow>, CatalogError> {
+        looked(&self.parts, &(upload, number), || {
+            let bytes = self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
+            bytes.map(|b| decode("part", &b)).transpose()
+        })
+    }
+
+    /// Every part of an upload; refused when there is no such upload.
+    pub(super) fn parts_of_upload(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Outcome<Vec<PartRow>> {
+        if self.upload_of(bucket, name, upload).map_err(database)?.is_none() {
+            return refuse(Refusal::UploadGone);
+        }
+        let stored = self.shared.parts_page(upload, 0, usize::MAX).map_err(database)?;
+        let mut parts: BTreeMap<u32, PartRow> = stored.into_iter().map(|p| (p.number, p)).collect();
+        for ((id, number), part) in &self.parts {
+            if *id == upload {
+                match part {
+                    Some(part) => parts.insert(*number, part.clone()),
+                    None => parts.remove(number),
+                };
+            }
+        }
+        Ok(parts.into_values().collect())
+    }
+
+    pub(super) fn has_objects(&self, bucket: BucketId) -> Result<bool, CatalogError> {
+        if self.current.iter().any(|((id, _), row)| *id == bucket && row.is_some()) {
+            return Ok(true);
+        }
+        let prefix = keys::bucket_prefix(bucket);
+        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.current_cf()?);
+        cursor.seek(&prefix);
+        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+            let name = key.get(keys::BUCKET_PREFIX..).unwrap_or_default().to_vec();
+            if !matches!(self.current.get(&(bucket, name)), Some(None)) {
+                return Ok(true);
+            }
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(false)
+    }
+
+    pub(super) fn has_uploads(&self, bucket: BucketId) -> Result<bool, CatalogError> {
+        if self.uploads.values().flatten().any(|row| row.bucket == bucket) {
+            return Ok(true);
+        }
+        let prefix = keys::bucket_prefix(bucket);
+        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.uploads_cf()?);
+        cursor.seek(&prefix);
+        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+            if !matches!(self.uploads.get(key), Some(None)) {
+                return Ok(true);
+            }
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(false)
+    }
+}
+
+fn looked<K: Eq + Hash, V: Clone>(
+    overlay: &Overlay<K, V>,
+    key: &K,
+    stored: impl FnOnce() -> Result<Option<V>, CatalogError>,
+) -> Result<Option<V>, CatalogError> {
+    match overlay.get(key) {
+        Some(known) => Ok(known.clone()),
+        None => stored(),
+    }
+}
