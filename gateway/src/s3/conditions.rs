@@ -99,13 +99,14 @@ pub(super) async fn of_write(
     }
 }
 
-/// A condition that held at first and not at the commit was lost to another writer: S3 answers
-/// 409 for a changed object and 412 for one that appeared.
-pub(super) fn lost_race(error: Error, conditional: bool) -> S3Error {
+/// If-Match held when the request began and no longer at the commit: another writer came between, and
+/// S3 answers 409, which clients retry (S3.md trap 20). What If-None-Match lost is plainly there: 412.
+pub(super) fn lost_race(error: Error, if_match: bool) -> S3Error {
     match error {
-        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) if conditional => {
-            S3Error::from(error)
-        }
+        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) if if_match => s3s::s3_error!(
+            ConditionalRequestConflict,
+            "The conditional request cannot succeed due to a conflicting operation against this resource."
+        ),
         other => S3Error::from(other),
     }
 }

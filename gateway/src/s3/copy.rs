@@ -133,9 +133,9 @@ async fn reseal(
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
     let stream = read::stream(&gateway.chunks, source.into_source(gateway, source_bucket), 0..size)?;
-    let stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
+    let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
     let algorithm = to.algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
-    let received = receive(gateway, &target, stream, size, Some(algorithm)).await?;
+    let received = receive(gateway, &target, &mut stream, size, Some(algorithm)).await?;
     let values = ListValues {
         etag: StoredETag { md5: received.md5, parts: None },
         checksum: received.checksum.as_ref().map(StoredChecksum::full),

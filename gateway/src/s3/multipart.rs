@@ -249,8 +249,8 @@ pub(super) async fn upload_part_copy(
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &upload.key, number, placement: &placement };
     let stream = read::stream(&gateway.chunks, source.into_source(gateway, &source_bucket), range)?;
-    let stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
-    let received = receive(gateway, &target, stream, length, Some(upload.checksum.algorithm()?)).await?;
+    let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
+    let received = receive(gateway, &target, &mut stream, length, Some(upload.checksum.algorithm()?)).await?;
     drop(guard);
     let values = keep_part(gateway, call, &bucket, &upload, received).await?;
     let mut result = CopyPartResult {
@@ -303,7 +303,7 @@ pub(super) async fn complete_multipart_upload(
     let metadata: ObjectMetadata = decode(&upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?)?;
     let content = encode(&parts.iter().map(|(_, values)| values).collect::<Vec<_>>())?;
     let bucket_key = gateway.keys.bucket_key(&bucket).await?;
-    commit(gateway, &call.context, Draft {
+    let committed = commit(gateway, &call.context, Draft {
         bucket: &bucket,
         bucket_key: &bucket_key,
         name: &key,
@@ -318,7 +318,8 @@ pub(super) async fn complete_multipart_upload(
         precondition,
         modified: clock::now(),
     })
-    .await?;
+    .await;
+    committed.map_err(|e| conditions::lost_race(e, input.if_match.is_some()))?;
     let mut output = CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, super::list::url_encode(&input.key))),
         bucket: Some(input.bucket.clone()),

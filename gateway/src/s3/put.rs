@@ -89,7 +89,7 @@ pub(super) async fn put_object(
         modified: clock::now(),
     })
     .await;
-    committed.map_err(|e| conditions::lost_race(e, req.input.if_match.is_some() || req.input.if_none_match.is_some()))?;
+    committed.map_err(|e| conditions::lost_race(e, req.input.if_match.is_some()))?;
     gateway.chunks.settle(body);
     let mut output = PutObjectOutput {
         e_tag: Some(values.etag.to_dto()),
