@@ -54,6 +54,14 @@ pub struct Tls {
     pub names: String,
 }
 
+impl Tls {
+    /// Whether listeners speak TLS: a certificate is given, or the own CA signs one.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        !self.names.is_empty() || !(self.certificate.is_empty() || self.key.is_empty())
+    }
+}
+
 /// Where this node stands. Set once, at the first start, or to issue another identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -142,6 +150,9 @@ impl Default for Log {
     }
 }
 
+/// Variables of building and testing; the server does not look at them.
+const TOOLS: &[&str] = &["GOTGAN_CACHE", "GOTGAN_BIN", "GOTGAN_SEED", "GOTGAN_WRITE_DOCS"];
+
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -178,11 +189,46 @@ impl Config {
         };
         let known = known();
         for (name, text) in environment {
-            let Some((section, key, kind)) = known.iter().find(|(section, key, _)| variable(section, key) == name) else { continue };
+            if !name.starts_with("GOTGAN_") || TOOLS.contains(&name.as_str()) {
+                continue;
+            }
+            let Some((section, key, kind)) = known.iter().find(|(section, key, _)| variable(section, key) == name) else {
+                return Err(ConfigError::Malformed { from: name, why: "there is no such key; `gotgan config print --variables` lists them".to_owned() });
+            };
             let value = typed(kind, &text).ok_or_else(|| ConfigError::Malformed { from: name, why: format!("{text:?} is not a {}", kind.type_str()) })?;
             put(&mut table, section, key, value);
         }
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Malformed { from: "values".to_owned(), why: e.message().to_owned() })
+        let config: Self = Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Malformed { from: "values".to_owned(), why: e.message().to_owned() })?;
+        config.checked()
+    }
+
+    /// What types cannot say: each value can be used, alone and with the others.
+    fn checked(self) -> Result<Self, ConfigError> {
+        let refuse = |from: &str, why: String| Err(ConfigError::Malformed { from: from.to_owned(), why });
+        for (key, address) in [("listen.s3", &self.listen.s3), ("listen.admin", &self.listen.admin)] {
+            let good = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            if !good {
+                return refuse(key, format!("{address:?} is not ADDRESS:PORT"));
+            }
+        }
+        if self.tls.certificate.is_empty() != self.tls.key.is_empty() {
+            return refuse("tls", "certificate and key belong together: give both or neither".to_owned());
+        }
+        if self.region.is_empty() || !self.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return refuse("region", format!("{:?} is not a region name such as kr-gyeonggi-1", self.region));
+        }
+        if self.limits.connections == 0 {
+            return refuse("limits.connections", "0 would serve nobody".to_owned());
+        }
+        if !["text", "json"].contains(&self.log.format.as_str()) {
+            return refuse("log.format", format!("{:?} is neither text nor json", self.log.format));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            return refuse("log.filter", error.to_string());
+        }
+        Ok(self)
     }
 
     /// The configuration as TOML.
@@ -296,6 +342,18 @@ mod tests {
             assert!(load(bad, &[]).is_err(), "{bad}");
         }
         assert!(load("", &[("GOTGAN_LIMITS_CONNECTIONS", "many")]).is_err());
+        assert!(load("", &[("GOTGAN_LISTEN_S4", "x")]).unwrap_err().to_string().contains("GOTGAN_LISTEN_S4"));
+        assert!(load("", &[("GOTGAN_CACHE", "/x"), ("OTHER", "y")]).is_ok());
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_errors() {
+        for bad in [
+            "[listen]\ns3 = \"9000\"", "[listen]\nadmin = \"127.0.0.1:70000\"", "[tls]\ncertificate = \"c.pem\"", "region = \"Seoul!\"",
+            "[limits]\nconnections = 0", "[log]\nformat = \"xml\"", "[log]\nfilter = \"a=b=c\"",
+        ] {
+            assert!(load(bad, &[]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -122,10 +122,13 @@ impl Server {
     pub async fn open(config: &Config) -> Result<Self, ServeError> {
         harden();
         let now = clock::now();
+        // Before anything is made: an address that may not or cannot be had leaves no trace on disk.
+        let sockets = [bind(config, &config.listen.s3).await?, bind(config, &config.listen.admin).await?];
         let home = Home::open(config, now)?;
         let issued = node::identity(&home, &config.node, now)?;
         let certificate = certificate(config, &home)?;
-        let [s3, admin] = [listen(config, &config.listen.s3, certificate.as_ref()).await?, listen(config, &config.listen.admin, certificate.as_ref()).await?];
+        let tls = certificate.as_ref().map(ServerCertificate::config).transpose()?;
+        let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), connections: config.limits.connections });
         let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
         let place = node::describe(&issued.identity);
         let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
@@ -216,15 +219,14 @@ async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result<(), Error>
     Ok(())
 }
 
-async fn listen(config: &Config, address: &str, certificate: Option<&Arc<ServerCertificate>>) -> Result<Listener, ServeError> {
+async fn bind(config: &Config, address: &str) -> Result<TcpListener, ServeError> {
     let refused = |source| ServeError::Listen { address: address.to_owned(), source };
     let socket = TcpListener::bind(address).await.map_err(refused)?;
     let local = socket.local_addr().map_err(refused)?;
-    let tls = certificate.map(ServerCertificate::config).transpose()?;
-    if tls.is_none() && !local.ip().is_loopback() && !config.danger.plain_http {
+    if !config.tls.is_on() && !local.ip().is_loopback() && !config.danger.plain_http {
         return Err(ServeError::Plain(local));
     }
-    Ok(Listener { socket, tls, connections: config.limits.connections })
+    Ok(socket)
 }
 
 fn url(listener: &Listener) -> Result<String, ServeError> {
