@@ -4,7 +4,7 @@
 //! is sealed bytes and digests. A body that breaks off leaves no row anywhere.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crate::digest::checksum::{Algorithm, Checksum, Hasher};
@@ -27,8 +27,11 @@ use crate::seal::body::{segments_of, BodySealer};
 use crate::seal::key::random;
 use crate::seal::{SecretKey, VersionKey};
 
-/// A client that sends nothing for so long is cut off (slow loris).
-pub const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A body must bring [`WINDOW_BYTES`] in each window, or end: else a few clients that drip bytes would
+/// hold every buffer (slow loris).
+const WINDOW: Duration = Duration::from_secs(30);
+/// About 4 KiB per second.
+const WINDOW_BYTES: usize = 128 * 1024;
 /// Below this, MD5 is done at once: a hop would cost more than the hash.
 const MD5_INLINE_MAX: u64 = 16 * 1024;
 /// Pool of embedded mode; more come with storage classes.
@@ -69,7 +72,7 @@ pub struct Received {
 pub async fn receive<S>(
     gateway: &Gateway,
     target: &Target<'_>,
-    stream: S,
+    stream: &mut S,
     length: u64,
     algorithm: Option<Algorithm>,
 ) -> Result<Received, Error>
@@ -94,13 +97,14 @@ where
 
 type Done = (NewBody, [u8; 16], Option<Checksum>);
 
-async fn receive_inline<S>(body: BodyId, mut sealer: BodySealer, mut stream: S, length: u64, mut hashing: Hashing) -> Result<Done, Error>
+async fn receive_inline<S>(body: BodyId, mut sealer: BodySealer, stream: &mut S, length: u64, mut hashing: Hashing) -> Result<Done, Error>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
     let size = usize::try_from(length).unwrap_or(usize::MAX);
     let mut plain = PlainBuffer::new(Vec::with_capacity(size + TAG));
-    while let Some(bytes) = next(&mut stream).await? {
+    let mut arriving = Arriving::new(stream);
+    while let Some(bytes) = arriving.next().await? {
         if plain.0.len() + bytes.len() > size {
             return Err(too_long());
         }
@@ -124,7 +128,7 @@ async fn receive_chunks<S>(
     placement: &Placement,
     body: BodyId,
     sealer: BodySealer,
-    mut stream: S,
+    stream: &mut S,
     length: u64,
     mut hashing: Hashing,
 ) -> Result<Done, Error>
@@ -133,7 +137,8 @@ where
 {
     let writer = gateway.chunks.begin(placement, body)?;
     let mut filler = Filler { gateway, writer, sealer, body, left: length, number: 0, buffer: None, segment: 0, filled: 0, sealed_bytes: 0 };
-    while let Some(bytes) = next(&mut stream).await? {
+    let mut arriving = Arriving::new(stream);
+    while let Some(bytes) = arriving.next().await? {
         filler.take(&bytes).await?;
         hashing.update(bytes).await;
     }
@@ -279,18 +284,39 @@ impl Hashing {
     }
 }
 
-async fn next<S>(stream: &mut S) -> Result<Option<Bytes>, Error>
+/// A body as it arrives, no slower than it may. Only time spent waiting for the client counts.
+struct Arriving<'a, S> {
+    stream: &'a mut S,
+    patience: Duration,
+    bytes: usize,
+}
+
+impl<'a, S> Arriving<'a, S>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
-    match tokio::time::timeout(IDLE_MAX, stream.next()).await {
-        Err(_) => Err(Error::client(
-            S3ErrorCode::RequestTimeout,
-            "Your socket connection to the server was not read from or written to within the timeout period.",
-        )),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(error))) => Err(broken(&error)),
+    const fn new(stream: &'a mut S) -> Self {
+        Self { stream, patience: WINDOW, bytes: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let asked = Instant::now();
+        match tokio::time::timeout(self.patience, self.stream.next()).await {
+            Err(_) => Err(Error::client(
+                S3ErrorCode::RequestTimeout,
+                "Your socket connection to the server was not read from or written to within the timeout period.",
+            )),
+            Ok(None) => Ok(None),
+            Ok(Some(Err(error))) => Err(broken(&error)),
+            Ok(Some(Ok(bytes))) => {
+                self.patience = self.patience.saturating_sub(asked.elapsed());
+                self.bytes += bytes.len();
+                if self.bytes >= WINDOW_BYTES {
+                    (self.bytes, self.patience) = (0, WINDOW);
+                }
+                Ok(Some(bytes))
+            }
+        }
     }
 }
 

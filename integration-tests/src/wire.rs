@@ -57,6 +57,14 @@ impl Wire {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// The way out alone, for another thread to send on while this one reads.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sender(&self) -> io::Result<TcpStream> {
+        self.stream.get_ref().try_clone()
+    }
+
     /// Says that nothing more will be sent.
     ///
     /// # Errors
