@@ -142,12 +142,11 @@ fn canonical(request: &Signed<'_>) -> String {
         .collect();
     headers.sort();
     let lines: String = headers.iter().map(|(k, v)| format!("{k}:{v}\n")).collect();
-    let mut pairs: Vec<&str> = request.query.split('&').filter(|p| !p.is_empty()).collect();
+    // By name, then value: `select` before `select-type`, although `-` comes before `=`.
+    let pairs = request.query.split('&').filter(|p| !p.is_empty());
+    let mut pairs: Vec<(&str, &str)> = pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).collect();
     pairs.sort_unstable();
-    let pairs: Vec<String> = pairs
-        .into_iter()
-        .map(|p| if p.contains('=') { p.to_owned() } else { format!("{p}=") })
-        .collect();
+    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!(
         "{}\n{}\n{}\n{lines}\n{}\n{}",
         request.method,

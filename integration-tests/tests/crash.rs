@@ -1,11 +1,12 @@
 //! `kill -9` under load: what was acknowledged is there and identical, nothing is there in part.
 
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use integration_tests::clock::until;
 use integration_tests::noise::body;
 use integration_tests::{Client, Store};
 
@@ -21,12 +22,19 @@ struct Ledger {
     under_way: BTreeMap<String, (u64, usize)>,
 }
 
+/// How far a round is.
+#[derive(Default)]
+struct Pace {
+    writes: AtomicU64,
+    over: AtomicBool,
+}
+
 fn content((seed, size): (u64, usize)) -> Bytes {
     body(seed, size)
 }
 
 /// Writes until the server dies.
-fn load(s3: &Client, round: u64, writer: u64, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
+fn load(s3: &Client, round: u64, writer: u64, ledger: &Mutex<Ledger>, pace: &Pace) {
     let sizes = [100, 70_000, 4 << 20, 65_536, (8 << 20) + 5];
     for n in 0.. {
         let key = format!("w{writer}/{}", n % 7);
@@ -39,12 +47,13 @@ fn load(s3: &Client, round: u64, writer: u64, ledger: &Mutex<Ledger>, stop: &Ato
             s3.object("PUT", "crash", &key).body(content(what)).try_send().ok().map(|a| a.status)
         };
         if done != Some(200) {
-            assert!(stop.load(Ordering::Acquire) || done.is_none(), "{key}: {done:?}");
+            assert!(pace.over.load(Ordering::Acquire) || done.is_none(), "{key}: {done:?}");
             return;
         }
         let mut ledger = ledger.lock().unwrap();
         ledger.under_way.remove(&key);
         ledger.acknowledged.insert(key, what);
+        pace.writes.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -93,24 +102,24 @@ fn fifty_kills_lose_nothing_that_was_acknowledged() {
     let mut written = 0;
     for round in 0..KILLS {
         let s3 = server.client();
-        let stop = AtomicBool::new(false);
-        let before = ledger.lock().unwrap().acknowledged.len();
+        let pace = Pace::default();
         std::thread::scope(|scope| {
             for writer in 0..WRITERS {
-                let (s3, ledger, stop) = (&s3, &ledger, &stop);
-                scope.spawn(move || load(s3, round, writer, ledger, stop));
+                let (s3, ledger, pace) = (&s3, &ledger, &pace);
+                scope.spawn(move || load(s3, round, writer, ledger, pace));
             }
-            // The moment of death differs from round to round; nothing waits for it.
-            std::thread::sleep(Duration::from_millis(20 + 13 * (round % 17)));
-            stop.store(true, Ordering::Release);
+            // Death comes in the middle of the writes that follow, one more or less in each round.
+            let last = round % 17;
+            until("writes are acknowledged", || (pace.writes.load(Ordering::Acquire) >= last).then_some(()));
+            pace.over.store(true, Ordering::Release);
             server.kill9();
         });
+        written += pace.writes.into_inner();
         server = store.start();
         assert!(server.start_took < Duration::from_secs(5), "round {round}: the start took {:?}", server.start_took);
         let mut ledger = ledger.lock().unwrap();
         check(&server.client(), &mut ledger);
-        written += ledger.acknowledged.len() - before.min(ledger.acknowledged.len());
     }
-    assert!(written > 0 && ledger.lock().unwrap().acknowledged.len() > 10, "the load wrote something");
+    assert!(written > KILLS * 4, "only {written} writes were acknowledged");
     server.stop();
 }

@@ -76,9 +76,11 @@ fn the_first_start_tells_what_is_needed_in_private() {
 #[test]
 fn plain_http_stays_on_loopback() {
     let store = Store::new();
-    let refusal = store.try_start(&["--s3", "0.0.0.0:0"]);
-    let said = refusal.err().unwrap().said;
-    assert!(said.contains("danger-plain-http") || said.contains("cannot be used multiple times"), "{said}");
+    let data = store.data();
+    let output = cli::run(&["serve", "--data", data.to_str().unwrap(), "--s3", "0.0.0.0:0", "--admin", "127.0.0.1:0"]);
+    let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && said.contains("danger-plain-http"), "{said}");
+    assert!(!data.exists(), "a server that may not listen stores nothing");
 }
 
 #[test]

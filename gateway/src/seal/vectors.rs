@@ -36,7 +36,7 @@ fn format_1_never_changes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors.json");
     let bodies: Vec<Value> = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305].into_iter().flat_map(|s| [0, 100, 66_000].map(|n| body(s, n))).collect();
     let now = json!({ "format": 1, "bodies": bodies });
-    if !std::path::Path::new(path).exists() {
+    if std::env::var_os("GOTGAN_WRITE_DOCS").is_some() {
         std::fs::write(path, serde_json::to_string_pretty(&now).unwrap()).unwrap();
     }
     let kept: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
