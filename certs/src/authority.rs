@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::claims;
-use crate::files::{malformed, read, write, CertError};
+use crate::files::{CertError, malformed, read, write};
 
 const CA_LIFE: Duration = Duration::days(3650);
 /// Embedded nodes renew at each start; a year bounds a node that is never restarted.
@@ -73,7 +73,13 @@ impl Authority {
     ///
     /// # Errors
     /// `Make` or `Io`.
-    pub fn issue_node(&self, name: &str, place: Option<&Place>, certificate: &Path, key: &Path) -> Result<(), CertError> {
+    pub fn issue_node(
+        &self,
+        name: &str,
+        place: Option<&Place>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<(), CertError> {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -116,7 +116,12 @@ mod tests {
         let other = Authority::create(&at("other.pem"), &at("other.key")).unwrap();
         other.issue_node("n1", Some(&korea()), &at("f.pem"), &at("f.key")).unwrap();
         ca.issue_node("n1", None, &at("silent.pem"), &at("silent.key")).unwrap();
-        for (leaf, why) in [("f.pem", "signed"), ("silent.pem", "no residency claim"), ("absent.pem", "absent.pem"), ("ca.pem", "of a CA")] {
+        for (leaf, why) in [
+            ("f.pem", "signed"),
+            ("silent.pem", "no residency claim"),
+            ("absent.pem", "absent.pem"),
+            ("ca.pem", "of a CA"),
+        ] {
             let got = verify_node(&at(leaf), &at("ca.pem"));
             assert_eq!(got.place, VerifiedPlace::unknown(), "{leaf}");
             assert!(got.reason.as_deref().unwrap().contains(why), "{leaf}: {:?}", got.reason);

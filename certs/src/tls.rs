@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::ServerConfig;
 
-use crate::files::{malformed, CertError};
+use crate::files::{CertError, malformed};
 
 /// A server certificate read from two files, read again when asked.
 #[derive(Debug)]
@@ -88,7 +88,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
-        let issue = || ca.issue_server(vec!["localhost".to_owned(), "127.0.0.1".to_owned()], &at("s.pem"), &at("s.key")).unwrap();
+        let issue = || {
+            ca.issue_server(vec!["localhost".to_owned(), "127.0.0.1".to_owned()], &at("s.pem"), &at("s.key")).unwrap()
+        };
         issue();
         let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
         assert_eq!(served.config().unwrap().alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);

@@ -2,8 +2,8 @@
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
 use bytes::Bytes;
-use criterion::{criterion_group, criterion_main, Criterion, Throughput};
-use gateway::digest::md5::{md5_now, Md5Engine};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gateway::digest::md5::{Md5Engine, md5_now};
 use gateway::seal::body::{BodyOpener, BodySealer};
 use gateway::seal::{SecretKey, Suite};
 use policy::id::BodyId;
@@ -21,7 +21,9 @@ fn segments(c: &mut Criterion) {
             b.iter(|| sealer.as_mut().map(|s| s.seal_next(&mut buffer, SEGMENT_PLAIN)));
         });
         let opener = BodyOpener::new(suite, &key, body, SEGMENT_PLAIN as u64).ok();
-        group.bench_function(format!("refuse {suite:?}"), |b| b.iter(|| opener.as_ref().map(|o| o.open(0, &mut buffer).is_ok())));
+        group.bench_function(format!("refuse {suite:?}"), |b| {
+            b.iter(|| opener.as_ref().map(|o| o.open(0, &mut buffer).is_ok()))
+        });
     }
     group.finish();
 }
@@ -32,7 +34,9 @@ fn md5(c: &mut Criterion) {
     let data = Bytes::from(vec![7; SIZE]);
     group.throughput(Throughput::Bytes(SIZE as u64));
     group.bench_function("plain", |b| b.iter(|| md5_now(&data)));
-    let (Ok(engine), Ok(runtime)) = (Md5Engine::new(1), tokio::runtime::Builder::new_current_thread().build()) else { return };
+    let (Ok(engine), Ok(runtime)) = (Md5Engine::new(1), tokio::runtime::Builder::new_current_thread().build()) else {
+        return;
+    };
     for streams in [1, 4, 8, 16] {
         group.throughput(Throughput::Bytes((SIZE * streams) as u64));
         group.bench_function(format!("{streams} streams"), |b| {

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{watch, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// Headers must be complete within this (slow loris).
@@ -89,8 +89,12 @@ async fn drain(graceful: GracefulShutdown) {
     }
 }
 
-async fn connection<S, F, B>((stream, peer): (TcpStream, SocketAddr), tls: Option<Arc<ServerConfig>>, watcher: Watcher, service: S)
-where
+async fn connection<S, F, B>(
+    (stream, peer): (TcpStream, SocketAddr),
+    tls: Option<Arc<ServerConfig>>,
+    watcher: Watcher,
+    service: S,
+) where
     S: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
@@ -112,7 +116,9 @@ where
         Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
-                Ok(Ok(stream)) => watcher.watch(builder.serve_connection(TokioIo::new(stream), hyper_service).into_owned()).await,
+                Ok(Ok(stream)) => {
+                    watcher.watch(builder.serve_connection(TokioIo::new(stream), hyper_service).into_owned()).await
+                }
                 Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
                 Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
             }

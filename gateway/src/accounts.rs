@@ -1,6 +1,6 @@
 //! New tenants, principals and credentials: the rows and the one moment at which a secret is seen.
 
-use base64::prelude::{Engine as _, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use policy::id::{AccessKeyId, PrincipalId, TenantId};
 use policy::principal::Role;
 use policy::time::UtcMillis;
@@ -63,11 +63,19 @@ pub fn new_principal(tenant: Option<TenantId>, name: &str, role: Role, now: UtcM
 /// # Errors
 /// `Seal` without randomness.
 pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) -> Result<NewCredential, Error> {
-    let letters: String = random::<16>()?.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect();
+    let letters: String =
+        random::<16>()?.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect();
     let access_key: AccessKeyId = format!("GTGN{letters}").parse().map_err(|_| Error::Missing("access key"))?;
     let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(Zeroizing::new(random::<30>()?).as_slice()));
     let sealed = keys.seal_secret(access_key.as_str().as_bytes(), secret.as_bytes())?;
-    let row = CredentialRow { access_key, principal: principal.id, tenant: principal.tenant, secret: sealed, active: true, created: now };
+    let row = CredentialRow {
+        access_key,
+        principal: principal.id,
+        tenant: principal.tenant,
+        secret: sealed,
+        active: true,
+        created: now,
+    };
     Ok(NewCredential { row, secret })
 }
 

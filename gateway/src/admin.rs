@@ -14,7 +14,7 @@ use http::{Method, Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
 use policy::operation::{AdminOperation, Operation};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
 
@@ -64,7 +64,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         use storage::catalog::{CommitError, Refusal};
         match &error {
-            Error::Commit(CommitError::Refused(Refusal::Exists)) => Self::new(StatusCode::CONFLICT, "it exists already"),
+            Error::Commit(CommitError::Refused(Refusal::Exists)) => {
+                Self::new(StatusCode::CONFLICT, "it exists already")
+            }
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
             _ => {
                 tracing::error!(%error, "an admin request failed");
@@ -129,9 +131,12 @@ impl Admin {
 
     async fn run(&self, request: Request<Body>, context: &Arc<RequestContext>) -> Result<Value, Failure> {
         let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
+        let body = axum::body::to_bytes(body, BODY_MAX)
+            .await
+            .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
         let path: Vec<&str> = parts.uri.path().trim_start_matches("/v1/").split('/').collect();
-        let operation = route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
+        let operation =
+            route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
         context.named(operation.name(), None, None);
         let account = auth::authenticate(self, &parts, &body, context).await?;
         let permit = decide(&policy::decide::Request {
@@ -146,11 +151,17 @@ impl Admin {
         })
         .map_err(|denial| {
             context.denied(&denial);
-            Failure::new(StatusCode::FORBIDDEN, if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() })
+            Failure::new(
+                StatusCode::FORBIDDEN,
+                if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() },
+            )
         })?;
         context.permitted(Admitted { permit, account, bucket: None, source: None });
-        let body = if body.is_empty() { Value::Null } else {
-            serde_json::from_slice(&body).map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body)
+                .map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
         };
         let call = Call { path, query: parts.uri.query().unwrap_or(""), body };
         let outcome = self.perform(operation, &call).await?;
@@ -204,7 +215,11 @@ fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
     }
 }
 
-async fn api(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>, request: Request<Body>) -> Response {
+async fn api(
+    State(admin): State<Arc<Admin>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request<Body>,
+) -> Response {
     let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
     let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
@@ -217,7 +232,8 @@ async fn api(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<P
         let opening = context.opening(status.as_u16(), error);
         if let Err(error) = admin.gateway.recorder.append(None, context.time, &opening).await {
             tracing::error!(%error, "no access record, so no answer");
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" }))).into_response();
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" })))
+                .into_response();
         }
     }
     if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::control::ControlRow;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::home::{write_private, Home, HomeError};
+use crate::home::{Home, HomeError, write_private};
 use crate::record::{Content, Control};
 use policy::principal::Role;
 
@@ -44,7 +44,10 @@ pub struct Bootstrap {
 
 impl std::fmt::Debug for Bootstrap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bootstrap").field("s3", &self.s3_endpoint).field("admin", &self.admin_endpoint).finish_non_exhaustive()
+        f.debug_struct("Bootstrap")
+            .field("s3", &self.s3_endpoint)
+            .field("admin", &self.admin_endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +80,12 @@ pub async fn run(gateway: &Gateway, home: &Home, s3: &str, admin: &str) -> Resul
     } else {
         Bootstrap::default()
     };
-    let mut file = Bootstrap { s3_endpoint: s3.to_owned(), admin_endpoint: admin.to_owned(), region: gateway.region.clone(), ..before };
+    let mut file = Bootstrap {
+        s3_endpoint: s3.to_owned(),
+        admin_endpoint: admin.to_owned(),
+        region: gateway.region.clone(),
+        ..before
+    };
     if known {
         write_private(&path, &serde_json::to_vec_pretty(&file)?)?;
         return Ok(None);
@@ -87,10 +95,17 @@ pub async fn run(gateway: &Gateway, home: &Home, s3: &str, admin: &str) -> Resul
     write_private(&path, &serde_json::to_vec_pretty(&file)?)?;
     let content = Content::Control(Control {
         event: "bootstrap".to_owned(),
-        detail: format!("platform administrator {}, tenant {TENANT}, engineer {}", file.admin_access_key_id, file.access_key_id),
+        detail: format!(
+            "platform administrator {}, tenant {TENANT}, engineer {}",
+            file.admin_access_key_id, file.access_key_id
+        ),
     });
     let record = gateway.recorder.seal(None, clock::now(), &content).await?;
-    gateway.catalog.commit(Commit { change: Change::PutControl(rows), record: Some(record) }).await.map_err(Error::from)?;
+    gateway
+        .catalog
+        .commit(Commit { change: Change::PutControl(rows), record: Some(record) })
+        .await
+        .map_err(Error::from)?;
     Ok(Some(file))
 }
 
@@ -101,7 +116,9 @@ fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<Control
     let administrator = new_principal(None, "administrator", Role::PlatformAdministrator, now)?;
     let of_engineer = new_credential(&gateway.keys, &engineer, now)?;
     let of_administrator = new_credential(&gateway.keys, &administrator, now)?;
-    for row in [engineer.put(true)?, administrator.put(true)?, of_engineer.row.put(true)?, of_administrator.row.put(true)?] {
+    for row in
+        [engineer.put(true)?, administrator.put(true)?, of_engineer.row.put(true)?, of_administrator.row.put(true)?]
+    {
         rows.push(row);
     }
     rows.push(ControlPut { kind: ControlKind::Platform, id: DONE.to_vec(), value: vec![1], only_if_absent: true });

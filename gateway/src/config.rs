@@ -183,7 +183,8 @@ impl Config {
         let mut table = match file {
             None => Table::new(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
                 read(&text, &path.display().to_string())?
             }
         };
@@ -192,15 +193,23 @@ impl Config {
             if !name.starts_with("GOTGAN_") || TOOLS.contains(&name.as_str()) {
                 continue;
             }
-            let Some((section, key, kind)) = known.iter().find(|(section, key, _)| variable(section, key) == name) else {
-                return Err(ConfigError::Malformed { from: name, why: "there is no such key; `gotgan config print --variables` lists them".to_owned() });
+            let Some((section, key, kind)) = known.iter().find(|(section, key, _)| variable(section, key) == name)
+            else {
+                return Err(ConfigError::Malformed {
+                    from: name,
+                    why: "there is no such key; `gotgan config print --variables` lists them".to_owned(),
+                });
             };
-            let value = typed(kind, &text).ok_or_else(|| ConfigError::Malformed { from: name, why: format!("{text:?} is not a {}", kind.type_str()) })?;
+            let value = typed(kind, &text).ok_or_else(|| ConfigError::Malformed {
+                from: name,
+                why: format!("{text:?} is not a {}", kind.type_str()),
+            })?;
             put(&mut table, section, key, value);
         }
-        let config: Self = Value::Table(table)
-            .try_into()
-            .map_err(|e: toml::de::Error| ConfigError::Malformed { from: "values".to_owned(), why: e.message().to_owned() })?;
+        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Malformed {
+            from: "values".to_owned(),
+            why: e.message().to_owned(),
+        })?;
         config.checked()
     }
 
@@ -208,7 +217,8 @@ impl Config {
     fn checked(self) -> Result<Self, ConfigError> {
         let refuse = |from: &str, why: String| Err(ConfigError::Malformed { from: from.to_owned(), why });
         for (key, address) in [("listen.s3", &self.listen.s3), ("listen.admin", &self.listen.admin)] {
-            let good = address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            let good =
+                address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
             if !good {
                 return refuse(key, format!("{address:?} is not ADDRESS:PORT"));
             }
@@ -216,7 +226,9 @@ impl Config {
         if self.tls.certificate.is_empty() != self.tls.key.is_empty() {
             return refuse("tls", "certificate and key belong together: give both or neither".to_owned());
         }
-        if self.region.is_empty() || !self.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        if self.region.is_empty()
+            || !self.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
             return refuse("region", format!("{:?} is not a region name such as kr-gyeonggi-1", self.region));
         }
         if self.limits.connections == 0 {
@@ -236,7 +248,8 @@ impl Config {
     /// # Errors
     /// `Malformed` when it cannot be written.
     pub fn print(&self) -> Result<String, ConfigError> {
-        toml::to_string_pretty(self).map_err(|e| ConfigError::Malformed { from: "values".to_owned(), why: e.to_string() })
+        toml::to_string_pretty(self)
+            .map_err(|e| ConfigError::Malformed { from: "values".to_owned(), why: e.to_string() })
     }
 
     /// The data directory.
@@ -245,7 +258,9 @@ impl Config {
     /// `Malformed` when none is named.
     pub fn data_dir(&self) -> Result<PathBuf, ConfigError> {
         let why = "no data directory: give --data DIR";
-        some(&self.data).map(PathBuf::from).ok_or_else(|| ConfigError::Malformed { from: "data".to_owned(), why: why.to_owned() })
+        some(&self.data)
+            .map(PathBuf::from)
+            .ok_or_else(|| ConfigError::Malformed { from: "data".to_owned(), why: why.to_owned() })
     }
 
     /// The directory of the root key: by default beside the data directory, as `DATA.root`.
@@ -331,9 +346,22 @@ mod tests {
 
     #[test]
     fn environment_beats_file_beats_default() {
-        let config = load("region = \"a\"\n[listen]\ns3 = \"127.0.0.1:1\"\n", &[("GOTGAN_LISTEN_S3", "127.0.0.1:2"), ("HOME", "/")]).unwrap();
-        assert_eq!((config.region.as_str(), config.listen.s3.as_str(), config.listen.admin.as_str()), ("a", "127.0.0.1:2", "127.0.0.1:9001"));
-        assert_eq!(load("", &[("GOTGAN_LIMITS_CONNECTIONS", "9"), ("GOTGAN_DANGER_PLAIN_HTTP", "true")]).unwrap().limits.connections, 9);
+        let config = load(
+            "region = \"a\"\n[listen]\ns3 = \"127.0.0.1:1\"\n",
+            &[("GOTGAN_LISTEN_S3", "127.0.0.1:2"), ("HOME", "/")],
+        )
+        .unwrap();
+        assert_eq!(
+            (config.region.as_str(), config.listen.s3.as_str(), config.listen.admin.as_str()),
+            ("a", "127.0.0.1:2", "127.0.0.1:9001")
+        );
+        assert_eq!(
+            load("", &[("GOTGAN_LIMITS_CONNECTIONS", "9"), ("GOTGAN_DANGER_PLAIN_HTTP", "true")])
+                .unwrap()
+                .limits
+                .connections,
+            9
+        );
     }
 
     #[test]
@@ -349,8 +377,13 @@ mod tests {
     #[test]
     fn values_that_cannot_be_used_are_errors() {
         for bad in [
-            "[listen]\ns3 = \"9000\"", "[listen]\nadmin = \"127.0.0.1:70000\"", "[tls]\ncertificate = \"c.pem\"", "region = \"Seoul!\"",
-            "[limits]\nconnections = 0", "[log]\nformat = \"xml\"", "[log]\nfilter = \"a=b=c\"",
+            "[listen]\ns3 = \"9000\"",
+            "[listen]\nadmin = \"127.0.0.1:70000\"",
+            "[tls]\ncertificate = \"c.pem\"",
+            "region = \"Seoul!\"",
+            "[limits]\nconnections = 0",
+            "[log]\nformat = \"xml\"",
+            "[log]\nfilter = \"a=b=c\"",
         ] {
             assert!(load(bad, &[]).is_err(), "{bad}");
         }
@@ -359,7 +392,10 @@ mod tests {
     #[test]
     fn every_key_has_a_variable_and_prints() {
         let variables = variables();
-        assert!(variables.contains(&"GOTGAN_ROOT_PASSPHRASE_FILE".to_owned()) && variables.contains(&"GOTGAN_DATA".to_owned()));
+        assert!(
+            variables.contains(&"GOTGAN_ROOT_PASSPHRASE_FILE".to_owned())
+                && variables.contains(&"GOTGAN_DATA".to_owned())
+        );
         let config = Config::default();
         assert_eq!(toml::from_str::<Config>(&config.print().unwrap()).unwrap(), config);
     }

@@ -10,8 +10,8 @@ use policy::id::{KeyId, TenantId};
 use policy::time::UtcMillis;
 use storage::catalog::BucketRow;
 
-use crate::identity::Account;
 use crate::error::Error;
+use crate::identity::Account;
 use crate::record::{Access, Content, Recorder};
 
 tokio::task_local! {

@@ -65,7 +65,9 @@ impl From<Error> for S3Error {
             Error::Store(StoreError::Full { .. }) => {
                 Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
             }
-            Error::Store(StoreError::Busy(e)) => Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}")),
+            Error::Store(StoreError::Busy(e)) => {
+                Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
+            }
             Error::Placement(PlacementError::Full) => {
                 Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
             }
@@ -82,21 +84,34 @@ impl From<Error> for S3Error {
 
 fn inside(error: &Error) -> &'static str {
     match error {
-        Error::Seal(_) => "The object does not open under its key: it was changed or moved in the store. It has been reported and is not served",
-        Error::Store(StoreError::Corrupt { .. }) => "A stored chunk of the object is corrupt. It has been reported and is not served",
-        Error::Catalog(CatalogError::Corrupt(_)) | Error::Corrupt(_) => "A catalog row of the object is corrupt. It has been reported and is not served",
+        Error::Seal(_) => {
+            "The object does not open under its key: it was changed or moved in the store. It has been reported and is not served"
+        }
+        Error::Store(StoreError::Corrupt { .. }) => {
+            "A stored chunk of the object is corrupt. It has been reported and is not served"
+        }
+        Error::Catalog(CatalogError::Corrupt(_)) | Error::Corrupt(_) => {
+            "A catalog row of the object is corrupt. It has been reported and is not served"
+        }
         _ => "We encountered an internal error. Please try again",
     }
 }
 
 fn refused(refusal: &Refusal) -> S3Error {
     let (code, message) = match refusal {
-        Refusal::PreconditionFailed => (S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold"),
+        Refusal::PreconditionFailed => {
+            (S3ErrorCode::PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
+        }
         Refusal::NotFound => (S3ErrorCode::NoSuchKey, "The specified key does not exist."),
         Refusal::BucketGone => (S3ErrorCode::NoSuchBucket, "The specified bucket does not exist"),
-        Refusal::BucketExists { .. } => (S3ErrorCode::BucketAlreadyExists, "The requested bucket name is not available"),
+        Refusal::BucketExists { .. } => {
+            (S3ErrorCode::BucketAlreadyExists, "The requested bucket name is not available")
+        }
         Refusal::BucketNotEmpty => (S3ErrorCode::BucketNotEmpty, "The bucket you tried to delete is not empty"),
-        Refusal::UploadGone => (S3ErrorCode::NoSuchUpload, "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed."),
+        Refusal::UploadGone => (
+            S3ErrorCode::NoSuchUpload,
+            "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed.",
+        ),
         Refusal::BodyGone => (S3ErrorCode::SlowDown, "The object changed while it was copied; please try again"),
         Refusal::Exists => (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again"),
     };

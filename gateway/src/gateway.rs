@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::digest::md5::Md5Engine;
 use arc_swap::ArcSwap;
 use certs::identity::NodeIdentity;
-use crate::digest::md5::Md5Engine;
 use policy::id::SessionId;
 use policy::place::VerifiedPlace;
 use storage::buffer::BufferPool;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::config::{some, Config, ConfigError};
+use crate::config::{Config, ConfigError, some};
 use crate::root::{self, RootError, RootKey};
 use crate::seal::key::random;
 
@@ -113,7 +113,8 @@ impl Home {
             created: now,
         };
         let path = dir.join(DESCRIPTOR);
-        let text = serde_json::to_vec_pretty(&descriptor).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
+        let text = serde_json::to_vec_pretty(&descriptor)
+            .map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
         write_private(&path, &text)?;
         Ok(Self { dir, root_dir, descriptor, root, fresh: true })
     }
@@ -155,9 +156,13 @@ fn descriptor(dir: &Path) -> Result<Option<Descriptor>, HomeError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|source| HomeError::Io { path: path.clone(), source })?,
     };
-    let descriptor: Descriptor = serde_json::from_slice(&text).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
+    let descriptor: Descriptor =
+        serde_json::from_slice(&text).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
     if descriptor.format != 1 {
-        let why = format!("layout {} is not known to this version: use the version that wrote it, or a later one", descriptor.format);
+        let why = format!(
+            "layout {} is not known to this version: use the version that wrote it, or a later one",
+            descriptor.format
+        );
         return Err(HomeError::Malformed { path, why });
     }
     Ok(Some(descriptor))

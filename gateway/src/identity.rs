@@ -26,7 +26,10 @@ pub struct Account {
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("access_key", &self.access_key).field("actor", &self.actor).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("access_key", &self.access_key)
+            .field("actor", &self.actor)
+            .finish_non_exhaustive()
     }
 }
 

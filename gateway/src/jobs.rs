@@ -50,8 +50,10 @@ pub fn start(
 async fn collect(collector: &Collector) {
     match collector.run_once().await {
         Ok(done) => {
-            metrics::counter!("gotgan_collected_bodies_total", "kind" => "garbage").increment(u64::try_from(done.garbage).unwrap_or(0));
-            metrics::counter!("gotgan_collected_bodies_total", "kind" => "orphan").increment(u64::try_from(done.orphans).unwrap_or(0));
+            metrics::counter!("gotgan_collected_bodies_total", "kind" => "garbage")
+                .increment(u64::try_from(done.garbage).unwrap_or(0));
+            metrics::counter!("gotgan_collected_bodies_total", "kind" => "orphan")
+                .increment(u64::try_from(done.orphans).unwrap_or(0));
         }
         Err(error) => tracing::warn!(%error, "collecting waits for the next round"),
     }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::root::RootKey;
 use crate::seal::key::random;
 use crate::seal::value::ListKey;
-use crate::seal::wrap::{unwrap, wrap, wrapped_by, WrapContext};
+use crate::seal::wrap::{WrapContext, unwrap, wrap, wrapped_by};
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
 
 /// How long an unwrapped bucket key may be used before it is unwrapped again (SECURITY.md rule 19).

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use certs::authority::Authority;
 use certs::files::CertError;
-use certs::identity::{verify_node, NodeIdentity};
+use certs::identity::{NodeIdentity, verify_node};
 use policy::place::{Assurance, Country, ParsePlaceError, Place};
 use policy::time::UtcMillis;
 
-use crate::config::{some, Node};
+use crate::config::{Node, some};
 use crate::home::Home;
 
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -47,7 +47,9 @@ pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, No
         Some("the CA was made")
     } else if said(wanted) && claimed(wanted)?.as_ref() != current.place.place() {
         Some("another place was declared")
-    } else if current.reason.is_none() && current.not_after < now.0.saturating_add(u64::try_from(RENEW_BEFORE.as_millis()).unwrap_or(0)) {
+    } else if current.reason.is_none()
+        && current.not_after < now.0.saturating_add(u64::try_from(RENEW_BEFORE.as_millis()).unwrap_or(0))
+    {
         Some("it was about to end")
     } else {
         None
@@ -70,7 +72,12 @@ pub fn describe(identity: &NodeIdentity) -> String {
     let Some(place) = identity.place.place() else {
         return format!("no place ({})", identity.reason.as_deref().unwrap_or("the identity makes no claim"));
     };
-    let parts = [Some(place.country.to_string()), place.subdivision.as_ref().map(ToString::to_string), place.site.clone(), place.rack.clone()];
+    let parts = [
+        Some(place.country.to_string()),
+        place.subdivision.as_ref().map(ToString::to_string),
+        place.site.clone(),
+        place.rack.clone(),
+    ];
     let mut text = parts.into_iter().flatten().collect::<Vec<_>>().join(" / ");
     if place.assurance == Assurance::SelfDeclared {
         text.push_str(", self-declared");

@@ -11,11 +11,11 @@ use storage::buffer::PooledBuffer;
 use storage::catalog::{Location, ManifestBody};
 use storage::chunk::ChunkId;
 use storage::chunks::ChunkStore;
-use storage::geometry::{SEGMENTS_PER_CHUNK, SEGMENT_PLAIN};
+use storage::geometry::{SEGMENT_PLAIN, SEGMENTS_PER_CHUNK};
 use storage::reads::ReadGuard;
 
 use crate::error::Error;
-use crate::seal::body::{segments_of, BodyOpener};
+use crate::seal::body::{BodyOpener, segments_of};
 use crate::seal::{SealError, VersionKey};
 
 /// Segments fetched at once: 512 KiB of plaintext.
@@ -122,7 +122,8 @@ fn open_bodies(source: &Source, steps: &[Step]) -> Result<Vec<Option<Opened>>, E
             out.push(None);
             continue;
         }
-        let (suite, key) = source.key.open_data_key(source.tenant, source.bucket, *body.body.as_bytes(), &body.envelope)?;
+        let (suite, key) =
+            source.key.open_data_key(source.tenant, source.bucket, *body.body.as_bytes(), &body.envelope)?;
         let opener = BodyOpener::new(suite, &key, body.body, body.length)?;
         let inline = match body.location {
             Location::Chunks { .. } => None,

@@ -158,7 +158,12 @@ impl Recorder {
     ///
     /// # Errors
     /// `Commit` when the log cannot be written: the request then fails.
-    pub async fn append(&self, tenant: Option<TenantId>, time: UtcMillis, content: &Content) -> Result<LogPosition, Error> {
+    pub async fn append(
+        &self,
+        tenant: Option<TenantId>,
+        time: UtcMillis,
+        content: &Content,
+    ) -> Result<LogPosition, Error> {
         let record = self.seal(tenant, time, content).await?;
         self.append_sealed(record).await
     }

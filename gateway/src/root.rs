@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::seal::key::random;
-use crate::seal::wrap::{unwrap, wrap, WrapContext};
+use crate::seal::wrap::{WrapContext, unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite};
 
 /// Name of the key file in the root directory.
@@ -24,7 +24,9 @@ const PASSES: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// There is no key file.
-    #[error("the root key file {0} is not there; without it nothing in this store can be opened: restore it from your backup")]
+    #[error(
+        "the root key file {0} is not there; without it nothing in this store can be opened: restore it from your backup"
+    )]
     Missing(PathBuf),
     /// The file cannot be read or written.
     #[error("the root key file {path}: {source}")]
@@ -52,10 +54,14 @@ pub enum RootError {
     #[error("the passphrase does not open the root key file {0}")]
     WrongPassphrase(PathBuf),
     /// Another root key than the one that this store was made with.
-    #[error("the root key file {0} holds another root key than this store was made with: restore the right one from your backup")]
+    #[error(
+        "the root key file {0} holds another root key than this store was made with: restore the right one from your backup"
+    )]
     WrongKey(PathBuf),
     /// The key directory would lie inside the data directory.
-    #[error("the root key would lie inside the data directory ({0}): a copy of the data would carry its key; choose root.dir elsewhere, or give --danger-root-key-inside-data")]
+    #[error(
+        "the root key would lie inside the data directory ({0}): a copy of the data would carry its key; choose root.dir elsewhere, or give --danger-root-key-inside-data"
+    )]
     InsideData(PathBuf),
     /// No randomness, or a cipher refused.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use s3s::{dto, S3Error, S3Request, S3Response, S3Result, S3};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto};
 
 use crate::context::{Admitted, RequestContext};
 use crate::gateway::Gateway;

@@ -24,7 +24,7 @@ use crate::accept::Listener;
 use crate::admin::{Admin, Peer};
 use crate::bootstrap::{self, Bootstrap, BootstrapError};
 use crate::clock;
-use crate::config::{some, Config};
+use crate::config::{Config, some};
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -34,8 +34,8 @@ use crate::jobs;
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::record::{Content, Control, Recorder};
-use crate::seal::key::random;
 use crate::s3::host::Domains;
+use crate::seal::key::random;
 use crate::stack::Stack;
 
 /// Whole chunks that may be in flight in each direction.
@@ -76,7 +76,9 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// Plain HTTP beyond loopback.
-    #[error("{0} is not a loopback address and --danger-plain-http is not given: plain HTTP would show secrets and data to the network; set tls.names (own CA) or tls.certificate and tls.key")]
+    #[error(
+        "{0} is not a loopback address and --danger-plain-http is not given: plain HTTP would show secrets and data to the network; set tls.names (own CA) or tls.certificate and tls.key"
+    )]
     Plain(SocketAddr),
     /// Metrics.
     #[error("metrics: {0}")]
@@ -128,7 +130,8 @@ impl Server {
         let issued = node::identity(&home, &config.node, now)?;
         let certificate = certificate(config, &home)?;
         let tls = certificate.as_ref().map(ServerCertificate::config).transpose()?;
-        let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), connections: config.limits.connections });
+        let [s3, admin] =
+            sockets.map(|socket| Listener { socket, tls: tls.clone(), connections: config.limits.connections });
         let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
         let place = node::describe(&issued.identity);
         let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
@@ -167,7 +170,18 @@ impl Server {
         let prometheus = PrometheusBuilder::new().install_recorder()?;
         let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), prometheus);
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
-        Ok(Self { home, catalog, gateway, stack, admin: admin_side, listeners: [s3, admin], certificate, first, s3: s3_url, admin_url })
+        Ok(Self {
+            home,
+            catalog,
+            gateway,
+            stack,
+            admin: admin_side,
+            listeners: [s3, admin],
+            certificate,
+            first,
+            s3: s3_url,
+            admin_url,
+        })
     }
 
     /// Serves until the signal, then drains, flushes and closes.
@@ -230,7 +244,8 @@ async fn bind(config: &Config, address: &str) -> Result<TcpListener, ServeError>
 }
 
 fn url(listener: &Listener) -> Result<String, ServeError> {
-    let local = listener.socket.local_addr().map_err(|source| ServeError::System { what: "read the local address", source })?;
+    let local =
+        listener.socket.local_addr().map_err(|source| ServeError::System { what: "read the local address", source })?;
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     Ok(format!("{scheme}://{local}"))
 }
@@ -249,7 +264,7 @@ fn certificate(config: &Config, home: &Home) -> Result<Option<Arc<ServerCertific
 
 /// Keys in memory must not reach a core file; many connections need many descriptors.
 fn harden() {
-    use rustix::process::{getrlimit, set_dumpable_behavior, setrlimit, DumpableBehavior, Resource, Rlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core dumps stay possible");
     }
@@ -258,4 +273,3 @@ fn harden() {
         tracing::debug!(%error, "file limit");
     }
 }
-

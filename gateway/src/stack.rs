@@ -16,11 +16,11 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use crate::context::{RequestContext, CONTEXT};
+use crate::context::{CONTEXT, RequestContext};
 use crate::gateway::Gateway;
+use crate::s3::Front;
 use crate::s3::admit::{Admission, Secrets};
 use crate::s3::host::Domains;
-use crate::s3::Front;
 use crate::seal::key::random;
 use crate::sent::{Sent, Watch};
 
@@ -91,7 +91,11 @@ impl Stack {
             Err(error) => {
                 tracing::error!(%error, request = context.id, "a request ended in a panic");
                 metrics::counter!("gotgan_panics_total").increment(1);
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.")
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    "We encountered an internal error. Please try again.",
+                )
             }
         };
         self.record(response, context, head).await
@@ -110,7 +114,9 @@ impl Stack {
         let response = self.call(request, context).await;
         match again {
             // Its signature was verified with the header, so it may go again without both.
-            Some(again) if response.status() == StatusCode::BAD_REQUEST && context.trust_verified() => self.call(again, context).await,
+            Some(again) if response.status() == StatusCode::BAD_REQUEST && context.trust_verified() => {
+                self.call(again, context).await
+            }
             _ => response,
         }
     }
@@ -120,13 +126,22 @@ impl Stack {
             Ok(response) => response,
             Err(error) => {
                 tracing::error!(?error, request = context.id, "the S3 service failed");
-                plain(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.")
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    "We encountered an internal error. Please try again.",
+                )
             }
         }
     }
 
     /// No answer leaves before its opening record is durable.
-    async fn record(self: Arc<Self>, response: Response<s3s::Body>, context: Arc<RequestContext>, head: bool) -> Response<Sent> {
+    async fn record(
+        self: Arc<Self>,
+        response: Response<s3s::Body>,
+        context: Arc<RequestContext>,
+        head: bool,
+    ) -> Response<Sent> {
         let (mut parts, mut body) = response.into_parts();
         // `s3s` keeps no other status for HEAD than 200.
         if head && parts.status == StatusCode::OK && parts.headers.contains_key(CONTENT_RANGE) {
@@ -138,14 +153,17 @@ impl Stack {
             metrics::counter!("gotgan_s3_errors_total", "code" => name.clone()).increment(1);
         }
         let operation = context.operation();
-        metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string()).increment(1);
-        metrics::histogram!("gotgan_request_seconds", "operation" => operation).record(context.started.elapsed().as_secs_f64());
+        metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string())
+            .increment(1);
+        metrics::histogram!("gotgan_request_seconds", "operation" => operation)
+            .record(context.started.elapsed().as_secs_f64());
         if context.recorded_status().is_none()
             && let Err(error) = context.record(&self.gateway.recorder, status, error).await
         {
             tracing::error!(%error, request = context.id, "no access record, so no answer");
             metrics::counter!("gotgan_unrecorded_total").increment(1);
-            let refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
+            let refusal =
+                plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
             return refusal.map(|body| Sent::new(body, None));
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
@@ -194,7 +212,8 @@ fn expected(parts: &http::response::Parts, body: &s3s::Body, head: bool) -> Opti
 /// Signature Version 2 proves nothing about the request's age or body; it is refused.
 fn signs_v2(request: &Request<Incoming>) -> bool {
     let header = request.headers().get(AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
-    let has = |name: &str| request.uri().query().is_some_and(|q| q.split('&').any(|p| p.split('=').next() == Some(name)));
+    let has =
+        |name: &str| request.uri().query().is_some_and(|q| q.split('&').any(|p| p.split('=').next() == Some(name)));
     header || (has("Signature") && has("AWSAccessKeyId"))
 }
 
@@ -202,7 +221,9 @@ fn signs_v2(request: &Request<Incoming>) -> bool {
 /// without it, and without what signed it.
 fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> {
     let range = request.headers().get(RANGE)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) || range.to_str().is_ok_and(|r| s3s::dto::Range::parse(r).is_ok()) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        || range.to_str().is_ok_and(|r| s3s::dto::Range::parse(r).is_ok())
+    {
         return None;
     }
     let unsigned = |pair: &&str| !pair.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
@@ -238,7 +259,8 @@ fn explain(id: &str, parts: &mut http::response::Parts, body: &mut s3s::Body) ->
         return None;
     }
     let text = body.take_bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.to_owned());
+    let code =
+        text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.to_owned());
     let text = text.replacen("</Error>", &format!("<RequestId>{id}</RequestId></Error>"), 1);
     if let Ok(length) = HeaderValue::from_str(&text.len().to_string())
         && parts.headers.contains_key(http::header::CONTENT_LENGTH)
@@ -250,7 +272,9 @@ fn explain(id: &str, parts: &mut http::response::Parts, body: &mut s3s::Body) ->
 }
 
 fn plain(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {
-    let text = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
     let mut response = Response::new(s3s::Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crate::digest::checksum::{Algorithm, Checksum, Hasher};
-use crate::digest::md5::{md5_now, Md5Stream};
+use crate::digest::md5::{Md5Stream, md5_now};
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use policy::id::{BodyId, BucketId, TenantId};
 use s3s::{S3ErrorCode, StdError};
@@ -17,13 +17,13 @@ use storage::catalog::{Location, ManifestBody, NewBody};
 use storage::chunk::{ChunkId, SealedChunk};
 use storage::chunks::BodyWriter;
 use storage::error::StoreError;
-use storage::geometry::{INLINE_MAX, SEGMENTS_PER_CHUNK, SEGMENT_PLAIN, STRIDE, TAG};
+use storage::geometry::{INLINE_MAX, SEGMENT_PLAIN, SEGMENTS_PER_CHUNK, STRIDE, TAG};
 use storage::placement::Placement;
 
 use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::seal::body::{segments_of, BodySealer};
+use crate::seal::body::{BodySealer, segments_of};
 use crate::seal::key::random;
 use crate::seal::{SecretKey, VersionKey};
 
@@ -97,7 +97,13 @@ where
 
 type Done = (NewBody, [u8; 16], Option<Checksum>);
 
-async fn receive_inline<S>(body: BodyId, mut sealer: BodySealer, stream: &mut S, length: u64, mut hashing: Hashing) -> Result<Done, Error>
+async fn receive_inline<S>(
+    body: BodyId,
+    mut sealer: BodySealer,
+    stream: &mut S,
+    length: u64,
+    mut hashing: Hashing,
+) -> Result<Done, Error>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
@@ -119,7 +125,13 @@ where
     let sealed = plain.sealed();
     let (md5, checksum) = hashing.finish().await?;
     let sealed_bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-    let row = NewBody { id: body, location: Location::Inline, sealed_bytes, digest: [0; 32], inline: Some(Bytes::from(sealed)) };
+    let row = NewBody {
+        id: body,
+        location: Location::Inline,
+        sealed_bytes,
+        digest: [0; 32],
+        inline: Some(Bytes::from(sealed)),
+    };
     Ok((row, md5, checksum))
 }
 
@@ -136,7 +148,18 @@ where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
     let writer = gateway.chunks.begin(placement, body)?;
-    let mut filler = Filler { gateway, writer, sealer, body, left: length, number: 0, buffer: None, segment: 0, filled: 0, sealed_bytes: 0 };
+    let mut filler = Filler {
+        gateway,
+        writer,
+        sealer,
+        body,
+        left: length,
+        number: 0,
+        buffer: None,
+        segment: 0,
+        filled: 0,
+        sealed_bytes: 0,
+    };
     let mut arriving = Arriving::new(stream);
     while let Some(bytes) = arriving.next().await? {
         filler.take(&bytes).await?;
@@ -324,10 +347,20 @@ where
 fn broken(error: &StdError) -> Error {
     let text = error.to_string();
     let (code, message) = if text.contains("SignatureMismatch") {
-        (S3ErrorCode::SignatureDoesNotMatch, "The request signature we calculated does not match the signature you provided.")
+        (
+            S3ErrorCode::SignatureDoesNotMatch,
+            "The request signature we calculated does not match the signature you provided.",
+        )
     } else if text.contains("Sha256Mismatch") {
-        (S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()), "The provided 'x-amz-content-sha256' header does not match what was computed.")
-    } else if text.contains("LengthMismatch") || text.contains("FormatError") || text.contains("TooLarge") || text.contains("TooMany") {
+        (
+            S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()),
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )
+    } else if text.contains("LengthMismatch")
+        || text.contains("FormatError")
+        || text.contains("TooLarge")
+        || text.contains("TooMany")
+    {
         (S3ErrorCode::InvalidRequest, "The body does not match the chunk framing that the headers announce")
     } else {
         return too_short();
@@ -340,7 +373,10 @@ fn too_long() -> Error {
 }
 
 fn too_short() -> Error {
-    Error::client(S3ErrorCode::IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
+    Error::client(
+        S3ErrorCode::IncompleteBody,
+        "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    )
 }
 
 /// The placement of new bodies: the stores that the permit's residency admits.

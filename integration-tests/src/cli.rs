@@ -90,9 +90,5 @@ impl Server {
 }
 
 fn field(json: &Value, names: &[&str]) -> String {
-    names
-        .iter()
-        .find_map(|n| json[*n].as_str())
-        .unwrap_or_else(|| panic!("none of {names:?} in {json}"))
-        .to_owned()
+    names.iter().find_map(|n| json[*n].as_str()).unwrap_or_else(|| panic!("none of {names:?} in {json}")).to_owned()
 }

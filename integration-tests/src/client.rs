@@ -98,7 +98,12 @@ impl Client {
     /// Gets an object, which must be there and be exactly `body`.
     pub fn must_hold(&self, bucket: &str, key: &str, body: &[u8]) {
         let answer = self.get(bucket, key).status(200);
-        assert!(answer.body == body, "{key}: {} bytes came back, not the {} that went in", answer.body.len(), body.len());
+        assert!(
+            answer.body == body,
+            "{key}: {} bytes came back, not the {} that went in",
+            answer.body.len(),
+            body.len()
+        );
     }
 
     /// Begins a multipart upload.
@@ -110,9 +115,7 @@ impl Client {
     /// A request that uploads a part.
     #[must_use]
     pub fn part(&self, bucket: &str, key: &str, upload: &str, number: u32) -> Outgoing<'_> {
-        self.object("PUT", bucket, key)
-            .query("partNumber", &number.to_string())
-            .query("uploadId", upload)
+        self.object("PUT", bucket, key).query("partNumber", &number.to_string()).query("uploadId", upload)
     }
 
     /// A request that completes an upload from numbers and ETags.
@@ -125,7 +128,9 @@ impl Client {
                 format!("<Part><PartNumber>{n}</PartNumber><ETag>{etag}</ETag></Part>")
             })
             .collect();
-        let body = format!("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>");
+        let body = format!(
+            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>"
+        );
         self.object("POST", bucket, key).query("uploadId", upload).body(body)
     }
 
@@ -154,11 +159,8 @@ impl Client {
     #[must_use]
     pub fn visit(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         let mut wire = Wire::connect(self.address).unwrap();
-        let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
-            self.host,
-            body.len()
-        );
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", self.host, body.len());
         wire.send(head.as_bytes()).unwrap();
         wire.send(body).unwrap();
         wire.answer(method).unwrap()

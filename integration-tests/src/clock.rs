@@ -30,20 +30,14 @@ impl Moment {
     pub fn amz(self) -> String {
         let (year, month, day) = civil(self.0.div_euclid(86_400));
         let second = self.0.rem_euclid(86_400);
-        format!(
-            "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+        format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
     }
 
     /// `Fri, 02 Jan 2026 03:04:05 GMT`.
     #[must_use]
     pub fn http(self) -> String {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        const MONTHS: [&str; 12] =
-            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let days = self.0.div_euclid(86_400);
         let (year, month, day) = civil(days);
         let second = self.0.rem_euclid(86_400);

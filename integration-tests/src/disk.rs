@@ -76,9 +76,7 @@ impl Needles {
     /// The offset of the first piece in these bytes.
     #[must_use]
     pub fn first_in(&self, haystack: &[u8]) -> Option<usize> {
-        haystack
-            .windows(PIECE)
-            .position(|w| self.starts[start(w)] && self.pieces.contains(&number(w)))
+        haystack.windows(PIECE).position(|w| self.starts[start(w)] && self.pieces.contains(&number(w)))
     }
 
     /// Every file under a directory that holds a piece, with the offset of the first one.

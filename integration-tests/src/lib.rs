@@ -15,11 +15,7 @@
 //! | [`noise`] | bodies and choices from a printed seed |
 //! | [`disk`] | what lies under a directory: listings, needles, entropy |
 //! | [`clock`] | time as S3 writes it, and waiting for a condition |
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a step of the harness that fails must fail its test at once"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a step of the harness that fails must fail its test at once")]
 
 pub mod cli;
 pub mod client;

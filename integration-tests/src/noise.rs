@@ -62,8 +62,8 @@ pub fn body(seed: u64, length: usize) -> Bytes {
 #[must_use]
 pub fn page() -> Vec<u8> {
     const WORDS: [&str; 16] = [
-        "rice", "barley", "millet", "jar", "lock", "beam", "roof", "clay", "straw", "seed",
-        "store", "harvest", "winter", "family", "key", "door",
+        "rice", "barley", "millet", "jar", "lock", "beam", "roof", "clay", "straw", "seed", "store", "harvest",
+        "winter", "family", "key", "door",
     ];
     let mut noise = Noise::new(0x0960_7a61);
     let mut page = Vec::new();

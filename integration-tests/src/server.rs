@@ -112,8 +112,7 @@ impl Store {
     /// Starts a server with more arguments; it must come up.
     #[must_use]
     pub fn start_with(&self, arguments: &[&str]) -> Server {
-        self.try_start(arguments)
-            .unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
+        self.try_start(arguments).unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
     }
 
     /// Starts a server that may refuse to.
@@ -161,8 +160,7 @@ impl Store {
 
 impl Bootstrap {
     fn read(data: &Path) -> Option<Self> {
-        let json: Value =
-            serde_json::from_slice(&fs::read(data.join("bootstrap.json")).ok()?).ok()?;
+        let json: Value = serde_json::from_slice(&fs::read(data.join("bootstrap.json")).ok()?).ok()?;
         let address = |field: &str| -> Option<SocketAddr> {
             json.get(field)?.as_str()?.split("://").nth(1)?.trim_end_matches('/').parse().ok()
         };

@@ -101,16 +101,10 @@ impl Signer {
 
     /// The query string of a presigned request, encoded, `extra` included.
     #[must_use]
-    pub fn presign(
-        &self,
-        request: (&str, &str, &str),
-        extra: &[(&str, &str)],
-        validity: (Moment, u32),
-    ) -> String {
+    pub fn presign(&self, request: (&str, &str, &str), extra: &[(&str, &str)], validity: (Moment, u32)) -> String {
         let (method, path, host) = request;
         let (at, seconds) = validity;
-        let mut pairs: Vec<(String, String)> =
-            extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut pairs: Vec<(String, String)> = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         for (name, value) in [
             ("X-Amz-Algorithm", "AWS4-HMAC-SHA256".to_owned()),
             ("X-Amz-Credential", format!("{}/{}", self.access, self.scope(at))),
@@ -122,14 +116,8 @@ impl Signer {
         }
         let query = query(&pairs);
         let headers = [("host".to_owned(), host.to_owned())];
-        let signature = self.signature(&Signed {
-            method,
-            path,
-            query: &query,
-            headers: &headers,
-            payload: "UNSIGNED-PAYLOAD",
-            at,
-        });
+        let signature =
+            self.signature(&Signed { method, path, query: &query, headers: &headers, payload: "UNSIGNED-PAYLOAD", at });
         format!("{query}&X-Amz-Signature={signature}")
     }
 }
@@ -185,8 +173,7 @@ pub fn encode(text: &str, keep_slash: bool) -> String {
 /// A query string in order of names, encoded; a pair without value keeps its `=`.
 #[must_use]
 pub fn query(pairs: &[(String, String)]) -> String {
-    let mut encoded: Vec<(String, String)> =
-        pairs.iter().map(|(k, v)| (encode(k, false), encode(v, false))).collect();
+    let mut encoded: Vec<(String, String)> = pairs.iter().map(|(k, v)| (encode(k, false), encode(v, false))).collect();
     encoded.sort();
     let joined: Vec<String> = encoded.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     joined.join("&")
@@ -236,9 +223,7 @@ mod tests {
             &[],
             (Moment(1_369_353_600), 86_400),
         );
-        assert!(query.ends_with(
-            "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
-        ));
+        assert!(query.ends_with("X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"));
     }
 
     /// The example of a chunked upload: the seed signature and the one of the first chunk.

@@ -59,8 +59,7 @@ pub enum Sum {
 
 impl Sum {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
     /// As `x-amz-checksum-algorithm` names it.
     #[must_use]
@@ -93,9 +92,7 @@ impl Sum {
             Self::Crc32 => crc32(0xedb8_8320, data).to_be_bytes().to_vec(),
             Self::Crc32c => crc32(0x82f6_3b78, data).to_be_bytes().to_vec(),
             Self::Crc64Nvme => crc64(data).to_be_bytes().to_vec(),
-            Self::Sha1 => {
-                digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data).as_ref().to_vec()
-            }
+            Self::Sha1 => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data).as_ref().to_vec(),
             Self::Sha256 => sha256(data),
         }
     }

@@ -91,9 +91,8 @@ impl Wire {
             if line.is_empty() {
                 return Ok(Head { status, headers });
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.clone()))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line.clone()))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }

@@ -51,9 +51,8 @@ fn unescape(text: &str) -> String {
             "&apos;" => out.push('\''),
             other => {
                 let number = other.trim_start_matches("&#").trim_end_matches(';');
-                let code = number
-                    .strip_prefix('x')
-                    .map_or_else(|| number.parse().ok(), |h| u32::from_str_radix(h, 16).ok());
+                let code =
+                    number.strip_prefix('x').map_or_else(|| number.parse().ok(), |h| u32::from_str_radix(h, 16).ok());
                 match code.and_then(char::from_u32) {
                     Some(c) => out.push(c),
                     None => out.push_str(other),

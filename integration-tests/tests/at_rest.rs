@@ -1,6 +1,6 @@
 //! What lies on disk: nothing that a client ever sent, and nothing that looks like anything.
 
-use integration_tests::disk::{files, random_bytes, Needles};
+use integration_tests::disk::{Needles, files, random_bytes};
 use integration_tests::noise::{known, page};
 use integration_tests::{Client, Payload, Store};
 
@@ -16,7 +16,8 @@ fn write_everything(s3: &Client) {
     s3.put_parts("known", "parts", &[known(PART), known(PART), known(77)]).done();
     s3.object("PUT", "known", "copy").header("x-amz-copy-source", "/known/chunks").send().status(200).done();
     let upload = s3.begin("known", "part-copy");
-    let part = s3.part("known", "part-copy", &upload, 1).header("x-amz-copy-source", "/known/chunks").send().status(200);
+    let part =
+        s3.part("known", "part-copy", &upload, 1).header("x-amz-copy-source", "/known/chunks").send().status(200);
     let etag = part.xml("ETag").replace("&quot;", "").replace('"', "");
     s3.complete("known", "part-copy", &upload, &[(1, etag)]).send().status(200).done();
     let name = String::from_utf8_lossy(&page()[..60]).replace(|c: char| !c.is_ascii_alphanumeric(), "_");

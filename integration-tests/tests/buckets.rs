@@ -72,9 +72,26 @@ fn trap_25_nothing_is_accepted_and_then_ignored() {
     s3.make_bucket("plain");
     s3.put("plain", "k", "v").done();
     let unsupported = [
-        "acl", "accelerate", "analytics", "cors", "encryption", "inventory", "lifecycle", "logging",
-        "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
-        "publicAccessBlock", "replication", "requestPayment", "tagging", "versioning", "website",
+        "acl",
+        "accelerate",
+        "analytics",
+        "cors",
+        "encryption",
+        "inventory",
+        "lifecycle",
+        "logging",
+        "metrics",
+        "notification",
+        "object-lock",
+        "ownershipControls",
+        "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "replication",
+        "requestPayment",
+        "tagging",
+        "versioning",
+        "website",
     ];
     for name in unsupported {
         let get = s3.bucket("GET", "plain").query(name, "").send();

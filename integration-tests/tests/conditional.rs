@@ -27,17 +27,9 @@ fn reads_obey_their_conditions() {
     assert_eq!(get_with(&s3, "if-modified-since", &future), 304);
     assert_eq!(get_with(&s3, "if-unmodified-since", &past), 412);
     assert_eq!(get_with(&s3, "if-unmodified-since", &future), 200);
-    let both = s3
-        .object("GET", "cond", "k")
-        .header("if-match", &etag)
-        .header("if-unmodified-since", &past)
-        .send();
+    let both = s3.object("GET", "cond", "k").header("if-match", &etag).header("if-unmodified-since", &past).send();
     assert_eq!(both.status, 200, "If-Match wins over If-Unmodified-Since");
-    let both = s3
-        .object("GET", "cond", "k")
-        .header("if-none-match", &etag)
-        .header("if-modified-since", &past)
-        .send();
+    let both = s3.object("GET", "cond", "k").header("if-none-match", &etag).header("if-modified-since", &past).send();
     assert_eq!(both.status, 304, "If-None-Match wins over If-Modified-Since");
 }
 
@@ -52,11 +44,7 @@ fn trap_23_answers_without_a_body_have_none() {
     let answer = s3.object("GET", "cond", "k").header("if-none-match", &etag).send().status(304);
     assert_eq!(answer.must("etag"), etag);
     assert!(matches!(answer.header("content-length"), None | Some("0")), "{answer:?}");
-    s3.object("GET", "cond", "k")
-        .header("if-match", "\"x\"")
-        .send()
-        .refused(412, "PreconditionFailed")
-        .done();
+    s3.object("GET", "cond", "k").header("if-match", "\"x\"").send().refused(412, "PreconditionFailed").done();
     assert_eq!(s3.head("cond", "absent").status(404).body, b"");
     assert_eq!(s3.object("HEAD", "cond", "k").header("if-match", "\"x\"").send().status, 412);
     assert_eq!(s3.object("HEAD", "cond", "k").header("if-none-match", &etag).send().status, 304);
@@ -98,10 +86,8 @@ fn trap_21_one_of_many_creators_wins() {
                 .map(|i| {
                     let (s3, key, gate) = (&s3, &key, &gate);
                     scope.spawn(move || {
-                        let request = s3
-                            .object("PUT", "cond", key)
-                            .header("if-none-match", "*")
-                            .body(format!("owner {i}"));
+                        let request =
+                            s3.object("PUT", "cond", key).header("if-none-match", "*").body(format!("owner {i}"));
                         gate.wait();
                         (request.send().status, i)
                     })
@@ -139,11 +125,7 @@ fn trap_21_compare_and_swap_loses_nothing() {
 fn step(s3: &Client) -> bool {
     let now = s3.get("cond", "counter").status(200);
     let next = now.text().parse::<u32>().map_or(0, |n| n + 1);
-    let answer = s3
-        .object("PUT", "cond", "counter")
-        .header("if-match", now.must("etag"))
-        .body(next.to_string())
-        .send();
+    let answer = s3.object("PUT", "cond", "counter").header("if-match", now.must("etag")).body(next.to_string()).send();
     assert!(matches!(answer.status, 200 | 409 | 412), "{answer:?}");
     answer.status == 200
 }
@@ -158,13 +140,10 @@ fn trap_22_completing_an_upload_obeys_conditions() {
     s3.put("cond", "k", "first").done();
     let upload = s3.begin("cond", "k");
     let etag = s3.part("cond", "k", &upload, 1).body("part").send().status(200).etag();
-    let complete = |name: &str, value: &str| {
-        s3.complete("cond", "k", &upload, &[(1, etag.clone())]).header(name, value).send()
-    };
+    let complete =
+        |name: &str, value: &str| s3.complete("cond", "k", &upload, &[(1, etag.clone())]).header(name, value).send();
     complete("if-none-match", "*").refused(412, "PreconditionFailed").done();
-    complete("if-match", "\"00000000000000000000000000000000\"")
-        .refused(412, "PreconditionFailed")
-        .done();
+    complete("if-match", "\"00000000000000000000000000000000\"").refused(412, "PreconditionFailed").done();
     s3.must_hold("cond", "k", b"first");
     let own = s3.head("cond", "k").etag();
     complete("if-match", &format!("\"{own}\"")).status(200).done();

@@ -58,11 +58,7 @@ fn metadata_follows_or_is_replaced() {
     let new = s3.head("from", "new");
     assert_eq!((new.header("x-amz-meta-a"), new.header("x-amz-meta-b")), (None, Some("2")));
     assert_eq!(new.must("content-type"), "text/csv");
-    copy(&s3, "from/k", "from", "x")
-        .header("x-amz-metadata-directive", "MAYBE")
-        .send()
-        .status(400)
-        .done();
+    copy(&s3, "from/k", "from", "x").header("x-amz-metadata-directive", "MAYBE").send().status(400).done();
 }
 
 /// Trap 28: rclone changes times by a self-copy; that must not write the body again.

@@ -1,8 +1,8 @@
 //! `kill -9` under load: what was acknowledged is there and identical, nothing is there in part.
 
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;

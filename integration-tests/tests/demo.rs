@@ -6,7 +6,8 @@ use std::process::Command;
 use integration_tests::Store;
 
 fn python() -> PathBuf {
-    let cache = std::env::var_os("GOTGAN_CACHE").map_or_else(|| PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/gotgan"), PathBuf::from);
+    let cache = std::env::var_os("GOTGAN_CACHE")
+        .map_or_else(|| PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/gotgan"), PathBuf::from);
     let python = cache.join("venv/bin/python");
     assert!(python.exists(), "the Python clients are not installed: run `make test`");
     python
@@ -15,7 +16,11 @@ fn python() -> PathBuf {
 #[test]
 fn a_chunk_opens_from_the_description_alone() {
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
-    let output = Command::new(python()).arg(format!("{docs}/open_chunk.py")).arg(format!("{docs}/vectors.json")).output().unwrap();
+    let output = Command::new(python())
+        .arg(format!("{docs}/open_chunk.py"))
+        .arg(format!("{docs}/vectors.json"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 6);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use integration_tests::clock::Moment;
 use integration_tests::noise::body;
-use integration_tests::sums::{base64, md5, Sum};
+use integration_tests::sums::{Sum, base64, md5};
 use integration_tests::wire::Wire;
 use integration_tests::{Payload, Store};
 
@@ -20,7 +20,10 @@ fn traps_1_to_5_frames_are_taken_off_and_trailers_verified() {
         let data = body(size as u64, size);
         for sum in Sum::ALL {
             let (name, value) = (sum.header(), sum.of(&data));
-            for payload in [Payload::SignedTrailer(name.clone(), value.clone()), Payload::UnsignedTrailer(name.clone(), value.clone())] {
+            for payload in [
+                Payload::SignedTrailer(name.clone(), value.clone()),
+                Payload::UnsignedTrailer(name.clone(), value.clone()),
+            ] {
                 let put = s3.object("PUT", "framed", "k").payload(payload).body(data.clone()).send().status(200);
                 assert_eq!(put.must(&name), value);
                 s3.must_hold("framed", "k", &data);
@@ -44,13 +47,28 @@ fn trap_8_wrong_sums_are_refused_and_nothing_is_stored() {
         let data = body(1, size);
         for sum in Sum::ALL {
             let wrong = sum.of(b"something else");
-            s3.object("PUT", "sums", "k").header(&sum.header(), &wrong).body(data.clone()).send().refused(400, "BadDigest").done();
+            s3.object("PUT", "sums", "k")
+                .header(&sum.header(), &wrong)
+                .body(data.clone())
+                .send()
+                .refused(400, "BadDigest")
+                .done();
             let trailer = Payload::UnsignedTrailer(sum.header(), wrong.clone());
             s3.object("PUT", "sums", "k").payload(trailer).body(data.clone()).send().refused(400, "BadDigest").done();
         }
         let wrong = base64(&md5(b"something else"));
-        s3.object("PUT", "sums", "k").header("content-md5", &wrong).body(data.clone()).send().refused(400, "BadDigest").done();
-        s3.object("PUT", "sums", "k").header("content-md5", "nonsense").body(data.clone()).send().refused(400, "InvalidDigest").done();
+        s3.object("PUT", "sums", "k")
+            .header("content-md5", &wrong)
+            .body(data.clone())
+            .send()
+            .refused(400, "BadDigest")
+            .done();
+        s3.object("PUT", "sums", "k")
+            .header("content-md5", "nonsense")
+            .body(data.clone())
+            .send()
+            .refused(400, "InvalidDigest")
+            .done();
     }
     s3.get("sums", "k").refused(404, "NoSuchKey").done();
 }
@@ -148,7 +166,9 @@ impl Drip {
         let thread = std::thread::spawn(move || {
             for byte in bytes {
                 let pause = quiet.recv_timeout(Duration::from_millis(300));
-                if pause != Err(std::sync::mpsc::RecvTimeoutError::Timeout) || std::io::Write::write_all(&mut slow, &[byte]).is_err() {
+                if pause != Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+                    || std::io::Write::write_all(&mut slow, &[byte]).is_err()
+                {
                     return;
                 }
             }

@@ -146,11 +146,8 @@ fn trap_16_tokens_go_round_with_encoding_and_zero_keys_is_fine() {
     }
     let (mut seen, mut token) = (0, String::new());
     for _ in 0..keys.len() + 1 {
-        let mut request = s3
-            .bucket("GET", "listed")
-            .query("list-type", "2")
-            .query("encoding-type", "url")
-            .query("max-keys", "1");
+        let mut request =
+            s3.bucket("GET", "listed").query("list-type", "2").query("encoding-type", "url").query("max-keys", "1");
         if !token.is_empty() {
             request = request.query("continuation-token", &token);
         }

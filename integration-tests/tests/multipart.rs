@@ -1,9 +1,9 @@
 //! Multipart uploads from create to complete or abort.
 
 use bytes::Bytes;
+use integration_tests::Store;
 use integration_tests::noise::body;
 use integration_tests::sums::{md5_hex, multipart_etag};
-use integration_tests::Store;
 
 const PART: usize = 5 << 20;
 
@@ -33,9 +33,7 @@ fn a_part_can_be_read_by_its_number() {
     let parts: Vec<Bytes> = vec![body(1, PART), body(2, PART + 77), body(3, 9)];
     s3.put_parts("parts", "k", &parts).done();
     for (number, part) in (1..).zip(&parts) {
-        let read = |method: &str| {
-            s3.object(method, "parts", "k").query("partNumber", &format!("{number}")).send()
-        };
+        let read = |method: &str| s3.object(method, "parts", "k").query("partNumber", &format!("{number}")).send();
         let answer = read("GET").status(206);
         assert!(answer.body == *part, "part {number} differs");
         assert_eq!(answer.must("x-amz-mp-parts-count"), "3");

@@ -7,8 +7,20 @@ use integration_tests::{Client, Store};
 
 /// Sizes around every border of the format: empty, inline, segment, chunk.
 const SIZES: [usize; 14] = [
-    0, 1, 15, 16, 4096, 65_535, 65_536, 65_537, 131_072, 1 << 20, (4 << 20) - 1, 4 << 20,
-    (4 << 20) + 1, (9 << 20) + 17,
+    0,
+    1,
+    15,
+    16,
+    4096,
+    65_535,
+    65_536,
+    65_537,
+    131_072,
+    1 << 20,
+    (4 << 20) - 1,
+    4 << 20,
+    (4 << 20) + 1,
+    (9 << 20) + 17,
 ];
 
 #[test]
@@ -94,10 +106,7 @@ fn a_range_that_is_not_one_is_ignored_as_s3_does() {
     s3.put("ranges", "k", "0123456789").done();
     for asked in ["bytes=5-2", "nonsense", "bytes=a-b"] {
         let answer = s3.object("GET", "ranges", "k").header("range", asked).send();
-        assert!(
-            answer.status == 200 && answer.body == b"0123456789" || answer.status == 416,
-            "{asked}: {answer:?}"
-        );
+        assert!(answer.status == 200 && answer.body == b"0123456789" || answer.status == 416, "{asked}: {answer:?}");
     }
 }
 

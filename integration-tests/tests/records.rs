@@ -41,9 +41,17 @@ fn there_are_as_many_records_as_requests() {
         last = sequence;
     }
     let denied: Vec<_> = records.iter().filter(|r| r["decision"] == "deny").collect();
-    assert!(denied.iter().any(|r| r["tenant"] == "others" && r["rules"][0] == "tenant.own-bucket" && r["bucket"] == "mine"));
+    assert!(
+        denied.iter().any(|r| r["tenant"] == "others" && r["rules"][0] == "tenant.own-bucket" && r["bucket"] == "mine")
+    );
     let put = records.iter().find(|r| r["operation"] == "PutObject" && r["status"] == 200).unwrap();
-    assert!(put["bytes"] == 100_000 && put["key"] == "k" && put["key_id"].is_string() && put["version"].is_string() && put["tenant"] == "demo");
+    assert!(
+        put["bytes"] == 100_000
+            && put["key"] == "k"
+            && put["key_id"].is_string()
+            && put["version"].is_string()
+            && put["tenant"] == "demo"
+    );
 }
 
 #[test]

@@ -17,12 +17,20 @@ fn refuses_writes(server: &Server, rule: &str) {
     }
     s3.object("POST", "here", "k").query("uploads", "").send().refused(403, "AccessDenied").done();
     s3.bucket("PUT", "another").send().refused(403, "AccessDenied").done();
-    s3.object("PUT", "here", "k").header("x-amz-copy-source", "/here/before").send().refused(403, "AccessDenied").done();
+    s3.object("PUT", "here", "k")
+        .header("x-amz-copy-source", "/here/before")
+        .send()
+        .refused(403, "AccessDenied")
+        .done();
     s3.get("here", "k").refused(404, "NoSuchKey").done();
     s3.must_hold("here", "before", b"was here before");
     let denied: Vec<_> = server.records_of("PutObject").into_iter().filter(|r| r["decision"] == "deny").collect();
     assert_eq!(denied.len(), 3);
-    assert!(denied.iter().all(|r| r["rules"][0] == rule && r["citation"].as_str().unwrap().contains("PIPA") && r["status"] == 403));
+    assert!(
+        denied
+            .iter()
+            .all(|r| r["rules"][0] == rule && r["citation"].as_str().unwrap().contains("PIPA") && r["status"] == 403)
+    );
 }
 
 #[test]

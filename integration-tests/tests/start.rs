@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use integration_tests::disk::listing;
-use integration_tests::{cli, Store};
+use integration_tests::{Store, cli};
 
 #[test]
 fn without_its_key_a_store_stays_shut_and_untouched() {
@@ -17,7 +17,11 @@ fn without_its_key_a_store_stays_shut_and_untouched() {
     let before = listing(&store.data());
     fs::remove_file(store.root_key()).unwrap();
     let refusal = store.try_start(&[]).unwrap_err();
-    assert!(!refusal.status.success() && refusal.said.contains("root.key") && refusal.said.contains("backup"), "{}", refusal.said);
+    assert!(
+        !refusal.status.success() && refusal.said.contains("root.key") && refusal.said.contains("backup"),
+        "{}",
+        refusal.said
+    );
     assert!(!store.root_key().exists(), "no second key is made");
     let other = Store::new();
     other.start().stop();
@@ -55,17 +59,32 @@ fn a_passphrase_seals_the_root_key() {
 fn the_first_start_tells_what_is_needed_in_private() {
     let store = Store::new();
     let server = store.start();
-    for field in ["s3_endpoint", "region", "access_key_id", "secret_access_key", "tenant", "admin_endpoint", "admin_access_key_id", "admin_secret_access_key"] {
+    for field in [
+        "s3_endpoint",
+        "region",
+        "access_key_id",
+        "secret_access_key",
+        "tenant",
+        "admin_endpoint",
+        "admin_access_key_id",
+        "admin_secret_access_key",
+    ] {
         assert!(!server.bootstrap.text(field).is_empty(), "{field}");
     }
-    assert_eq!((server.bootstrap.text("region"), server.bootstrap.text("tenant")), ("kr-gyeonggi-1".to_owned(), "demo".to_owned()));
+    assert_eq!(
+        (server.bootstrap.text("region"), server.bootstrap.text("tenant")),
+        ("kr-gyeonggi-1".to_owned(), "demo".to_owned())
+    );
     for private in [store.data().join("bootstrap.json"), store.root_key()] {
         assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o600, "{}", private.display());
     }
     let mut s3 = server.client();
     s3.signer.region = "eu-north-7".to_owned();
     s3.make_bucket("signed-elsewhere");
-    assert_eq!(s3.bucket("GET", "signed-elsewhere").query("location", "").send().status(200).xml("LocationConstraint"), "kr-gyeonggi-1");
+    assert_eq!(
+        s3.bucket("GET", "signed-elsewhere").query("location", "").send().status(200).xml("LocationConstraint"),
+        "kr-gyeonggi-1"
+    );
     fs::remove_file(store.data().join("bootstrap.json")).unwrap();
     server.stop();
     let server = store.start();

@@ -34,7 +34,8 @@ fn does_not_open(server: &Server, key: &str) {
 }
 
 fn is_reported(server: &Server) {
-    let reported = server.metric("gotgan_chunks_corrupt_total") + server.metric("gotgan_segments_refused_total")
+    let reported = server.metric("gotgan_chunks_corrupt_total")
+        + server.metric("gotgan_segments_refused_total")
         + server.metric("gotgan_s3_errors_total");
     assert!(reported > 0.0, "{}", server.said());
     let said = server.said();
@@ -49,9 +50,14 @@ fn a_flipped_bit_is_found_on_read_and_by_the_scrub() {
     bytes[70_000] ^= 1;
     fs::write(file, bytes).unwrap();
     let server = store.start();
-    integration_tests::clock::until("the scrub", || (server.metric("gotgan_chunks_corrupt_total") >= 1.0).then_some(()));
+    integration_tests::clock::until("the scrub", || {
+        (server.metric("gotgan_chunks_corrupt_total") >= 1.0).then_some(())
+    });
     assert!(server.said().contains("is corrupt: not served"), "{}", server.said());
-    let broken = ["one", "two"].iter().filter(|key| !server.client().object("GET", "box", key).try_send().is_ok_and(|a| a.status == 200)).count();
+    let broken = ["one", "two"]
+        .iter()
+        .filter(|key| !server.client().object("GET", "box", key).try_send().is_ok_and(|a| a.status == 200))
+        .count();
     assert_eq!(broken, 1, "one object is hit and the other is not");
 }
 
@@ -81,7 +87,12 @@ fn swap(store: &Store, family: &str, wanted: impl Fn(&[u8]) -> bool) {
     let names = DB::list_cf(&Options::default(), &path).unwrap();
     let db = DB::open_cf(&Options::default(), &path, names).unwrap();
     let handle = db.cf_handle(family).unwrap();
-    let rows: Vec<_> = db.iterator_cf(handle, rocksdb::IteratorMode::Start).map(Result::unwrap).filter(|(k, _)| wanted(k)).take(2).collect();
+    let rows: Vec<_> = db
+        .iterator_cf(handle, rocksdb::IteratorMode::Start)
+        .map(Result::unwrap)
+        .filter(|(k, _)| wanted(k))
+        .take(2)
+        .collect();
     let [(a, x), (b, y)] = rows.as_slice() else { panic!("two rows in {family}") };
     db.put_cf(handle, a, y).unwrap();
     db.put_cf(handle, b, x).unwrap();

@@ -1,7 +1,7 @@
 //! Tenants are apart: buckets, copy sources, upload ids, presigned URLs; and credentials end.
 
-use integration_tests::clock::Moment;
 use integration_tests::Store;
+use integration_tests::clock::Moment;
 
 #[test]
 fn another_tenant_reaches_nothing() {
@@ -63,6 +63,10 @@ fn trap_31_the_expected_owner_is_enforced() {
     let owner = s3.bucket("GET", "").send().status(200).xml("ID");
     s3.object("PUT", "mine", "k").header("x-amz-expected-bucket-owner", &owner).body("v").send().status(200).done();
     for wrong in ["111122223333", "0".repeat(32).as_str()] {
-        s3.object("GET", "mine", "k").header("x-amz-expected-bucket-owner", wrong).send().refused(403, "AccessDenied").done();
+        s3.object("GET", "mine", "k")
+            .header("x-amz-expected-bucket-owner", wrong)
+            .send()
+            .refused(403, "AccessDenied")
+            .done();
     }
 }

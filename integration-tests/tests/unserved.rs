@@ -68,9 +68,18 @@ fn trap_25_what_is_not_served_answers_501() {
                 request = request.query(name, value);
             }
             let answer = request.body("").send();
-            assert_eq!((answer.status, answer.xml("Code").as_str()), (501, "NotImplemented"), "{operation} {query}: {}", answer.text());
+            assert_eq!(
+                (answer.status, answer.xml("Code").as_str()),
+                (501, "NotImplemented"),
+                "{operation} {query}: {}",
+                answer.text()
+            );
         }
     }
-    assert_eq!(left.into_keys().collect::<Vec<_>>(), { let mut all = ELSEWHERE.to_vec(); all.sort_unstable(); all });
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), {
+        let mut all = ELSEWHERE.to_vec();
+        all.sort_unstable();
+        all
+    });
     s3.must_hold("plain", "k", b"v");
 }

@@ -1,8 +1,8 @@
 //! The cost of one decision.
 #![expect(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
-use criterion::{criterion_group, criterion_main, Criterion};
-use policy::decide::{decide, BucketFacts, Request};
+use criterion::{Criterion, criterion_group, criterion_main};
+use policy::decide::{BucketFacts, Request, decide};
 use policy::id::{BucketId, PrincipalId, TenantId};
 use policy::operation::Operation;
 use policy::place::{Assurance, Place, VerifiedPlace};
@@ -11,7 +11,8 @@ use policy::residency::Residency;
 
 fn bench(c: &mut Criterion) {
     let tenant = TenantId::from_bytes([1; 16]);
-    let actor = Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
+    let actor =
+        Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let places = [VerifiedPlace::known(Place {
         country: "KR".parse().unwrap(),

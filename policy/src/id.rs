@@ -146,7 +146,8 @@ impl AccessKeyId {
 impl FromStr for AccessKeyId {
     type Err = ParseAccessKeyError;
     fn from_str(text: &str) -> Result<Self, ParseAccessKeyError> {
-        let valid = (3..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let valid = (3..=128).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if valid { Ok(Self(text.to_owned())) } else { Err(ParseAccessKeyError) }
     }
 }

@@ -12,4 +12,4 @@ pub mod principal;
 pub mod rules;
 pub mod decide;
 
-pub use decide::{decide, Denial, Permit, Request};
+pub use decide::{Denial, Permit, Request, decide};

@@ -114,7 +114,20 @@ mod tests {
         for good in ["abc", "my-bucket.1", "0ab", "a".repeat(63).as_str()] {
             assert!(good.parse::<BucketName>().is_ok(), "{good}");
         }
-        for bad in ["", "ab", "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.0.1", "xn--abc", "abc-s3alias", "한국어", "a".repeat(64).as_str()] {
+        for bad in [
+            "",
+            "ab",
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            "a..b",
+            "192.168.0.1",
+            "xn--abc",
+            "abc-s3alias",
+            "한국어",
+            "a".repeat(64).as_str(),
+        ] {
             assert!(bad.parse::<BucketName>().is_err(), "{bad}");
         }
     }

@@ -92,7 +92,8 @@ impl Residency {
         if place.country != self.country {
             return Err(ResidencyRefusal::Country);
         }
-        let subdivision = self.subdivisions.is_empty() || place.subdivision.as_ref().is_some_and(|s| self.subdivisions.contains(s));
+        let subdivision =
+            self.subdivisions.is_empty() || place.subdivision.as_ref().is_some_and(|s| self.subdivisions.contains(s));
         let site = self.sites.is_empty() || place.site.as_ref().is_some_and(|s| self.sites.contains(s));
         if subdivision && site { Ok(()) } else { Err(ResidencyRefusal::Narrowed) }
     }
@@ -124,13 +125,15 @@ mod tests {
     }
 
     fn residency() -> impl Strategy<Value = Residency> {
-        (proptest::collection::btree_set(40..44_u8, 0..3), proptest::collection::btree_set(0..4_u8, 0..3)).prop_map(|(subs, sites)| {
-            Residency::within_korea(
-                subs.into_iter().map(|n| format!("KR-{n}").parse().unwrap()).collect(),
-                sites.into_iter().map(|n| format!("s{n}")).collect(),
-            )
-            .unwrap()
-        })
+        (proptest::collection::btree_set(40..44_u8, 0..3), proptest::collection::btree_set(0..4_u8, 0..3)).prop_map(
+            |(subs, sites)| {
+                Residency::within_korea(
+                    subs.into_iter().map(|n| format!("KR-{n}").parse().unwrap()).collect(),
+                    sites.into_iter().map(|n| format!("s{n}")).collect(),
+                )
+                .unwrap()
+            },
+        )
     }
 
     proptest! {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use criterion::{criterion_group, criterion_main, Criterion, Throughput};
-use policy::decide::{decide, BucketFacts, Request};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use policy::decide::{BucketFacts, Request, decide};
 use policy::id::{BodyId, BucketId, PrincipalId, SessionId, StoreId, TenantId};
 use policy::operation::Operation;
 use policy::place::{Assurance, Country, Place, VerifiedPlace};
@@ -14,19 +14,27 @@ use storage::buffer::BufferPool;
 use storage::chunk::{ChunkId, SealedChunk};
 use storage::chunks::{ChunkStore, StoreOptions};
 use storage::engine::Engine;
-use storage::geometry::{CHUNK_PLAIN, SEGMENTS_PER_CHUNK, SEGMENT_PLAIN, SEGMENT_SEALED};
+use storage::geometry::{CHUNK_PLAIN, SEGMENT_PLAIN, SEGMENT_SEALED, SEGMENTS_PER_CHUNK};
 use storage::placement::Placement;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn here() -> VerifiedPlace {
     let assurance = Assurance::SelfDeclared;
-    VerifiedPlace::known(Place { country: Country::KR, subdivision: None, site: None, rack: None, operator: None, assurance })
+    VerifiedPlace::known(Place {
+        country: Country::KR,
+        subdivision: None,
+        site: None,
+        rack: None,
+        operator: None,
+        assurance,
+    })
 }
 
 fn placement(store: &ChunkStore) -> Result<Placement, Failure> {
     let tenant = TenantId::from_bytes([1; 16]);
-    let actor = Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
+    let actor =
+        Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let permit = decide(&Request {
         operation: Operation::PutObject,
@@ -42,7 +50,12 @@ fn placement(store: &ChunkStore) -> Result<Placement, Failure> {
     Ok(Placement::decide(&permit, &[store.facts()], 0.into())?)
 }
 
-async fn write(store: &Arc<ChunkStore>, pool: &Arc<BufferPool>, placement: &Placement, number: u128) -> Result<ChunkId, Failure> {
+async fn write(
+    store: &Arc<ChunkStore>,
+    pool: &Arc<BufferPool>,
+    placement: &Placement,
+    number: u128,
+) -> Result<ChunkId, Failure> {
     let id = ChunkId { body: BodyId::from_bytes(number.to_be_bytes()), number: 0 };
     let buffer = pool.chunk(SEGMENTS_PER_CHUNK).await?;
     let mut writer = store.begin(placement, id.body)?;

@@ -17,7 +17,8 @@ mod keys;
 pub mod rocks;
 
 pub use rows::{
-    BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow, VersionRow,
+    BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow,
+    VersionRow,
 };
 
 /// The catalog could not be read.
@@ -333,7 +334,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// The bucket of a name.
     async fn bucket(&self, name: &BucketName) -> Result<Option<Arc<BucketRow>>, CatalogError>;
     /// A tenant's buckets by name.
-    async fn buckets(&self, tenant: TenantId, after: Option<&BucketName>, limit: usize) -> Result<Vec<Arc<BucketRow>>, CatalogError>;
+    async fn buckets(
+        &self,
+        tenant: TenantId,
+        after: Option<&BucketName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<BucketRow>>, CatalogError>;
     /// The listed row of an object.
     async fn current(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<CurrentRow>, CatalogError>;
     /// An object with everything that a read needs, from one snapshot.
@@ -349,7 +355,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// A control row.
     async fn control(&self, kind: ControlKind, id: &[u8]) -> Result<Option<Vec<u8>>, CatalogError>;
     /// Control rows in order of their keys.
-    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<ControlItem>, CatalogError>;
+    async fn controls(
+        &self,
+        kind: ControlKind,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<ControlItem>, CatalogError>;
     /// Makes a change and its record durable together.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
     /// Log entries in order.

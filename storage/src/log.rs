@@ -90,7 +90,11 @@ pub(crate) struct Head {
 }
 
 /// Encodes an entry and moves the tenant's head on.
-pub(crate) fn encode(record: Record, row_digest: Option<[u8; 32]>, head: &mut Head) -> Result<Vec<u8>, postcard::Error> {
+pub(crate) fn encode(
+    record: Record,
+    row_digest: Option<[u8; 32]>,
+    head: &mut Head,
+) -> Result<Vec<u8>, postcard::Error> {
     let stored = Stored {
         time: record.time,
         tenant: record.tenant,
@@ -140,7 +144,12 @@ mod tests {
 
     #[test]
     fn entries_come_back_and_chain() {
-        let record = |n: u8| Record { tenant: Some(TenantId::from_bytes([1; 16])), kind: RecordKind::Opening, time: UtcMillis(5), sealed: vec![n; 40] };
+        let record = |n: u8| Record {
+            tenant: Some(TenantId::from_bytes([1; 16])),
+            kind: RecordKind::Opening,
+            time: UtcMillis(5),
+            sealed: vec![n; 40],
+        };
         let mut head = Head::default();
         let first = encode(record(1), None, &mut head).unwrap();
         let second = encode(record(2), Some([9; 32]), &mut head).unwrap();

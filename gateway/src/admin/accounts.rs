@@ -5,13 +5,13 @@ use policy::id::{PrincipalId, TenantId};
 use policy::name::BucketName;
 use policy::principal::Role;
 use policy::residency::Residency;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use storage::catalog::{BucketRow, Change, ControlKind};
 
 use super::{Admin, Call, Failure, Outcome};
 use crate::accounts::{is_name, new_credential, new_principal, new_tenant};
 use crate::clock::{now, rfc3339};
-use crate::control::{read, scan, ControlRow, CredentialRow, PrincipalRow, TenantRow};
+use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow, read, scan};
 use crate::error::Error;
 
 /// Lines of one list.
@@ -131,7 +131,11 @@ async fn principal(admin: &Admin, id: &str) -> Result<PrincipalRow, Failure> {
 
 fn name_of<'a>(call: &'a Call<'_>) -> Result<&'a str, Failure> {
     let name = call.text("name")?;
-    if is_name(name) { Ok(name) } else { Err(bad("a name has 1 to 63 of a-z 0-9 . _ @ - and begins with a letter or digit")) }
+    if is_name(name) {
+        Ok(name)
+    } else {
+        Err(bad("a name has 1 to 63 of a-z 0-9 . _ @ - and begins with a letter or digit"))
+    }
 }
 
 fn role_of(call: &Call<'_>) -> Result<Role, Failure> {

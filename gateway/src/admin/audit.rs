@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 
 use http::StatusCode;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use storage::catalog::RecordQuery;
 use storage::log::{LogEntry, LogPosition, RecordKind};
 
 use super::{Admin, Call, Failure, Outcome};
 use crate::clock::rfc3339;
-use crate::control::{read, TenantRow};
+use crate::control::{TenantRow, read};
 use crate::error::Error;
 use crate::record::{Access, Closing, Content};
 
@@ -19,7 +19,8 @@ const PAGE: usize = 1000;
 /// Entries behind a page in which closing records are looked for.
 const AHEAD: usize = 4000;
 /// What filters match exactly.
-const FIELDS: [&str; 9] = ["tenant", "principal", "credential", "operation", "bucket", "key", "decision", "status", "request_id"];
+const FIELDS: [&str; 9] =
+    ["tenant", "principal", "credential", "operation", "bucket", "key", "decision", "status", "request_id"];
 
 struct Filter {
     wanted: Vec<(&'static str, String)>,
@@ -80,7 +81,11 @@ async fn look_ahead(admin: &Admin, after: LogPosition, closings: &mut HashMap<St
     Ok(())
 }
 
-async fn name_of(admin: &Admin, names: &mut HashMap<String, String>, id: Option<&str>) -> Result<Option<String>, Failure> {
+async fn name_of(
+    admin: &Admin,
+    names: &mut HashMap<String, String>,
+    id: Option<&str>,
+) -> Result<Option<String>, Failure> {
     let Some(id) = id else { return Ok(None) };
     if let Some(name) = names.get(id) {
         return Ok(Some(name.clone()));
@@ -177,4 +182,3 @@ impl Filter {
             })
     }
 }
-

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::request::Parts;
 use http::StatusCode;
+use http::request::Parts;
 use policy::time::UtcMillis;
 use subtle::ConstantTimeEq;
 
-use super::signing::{self, Signed, NONCE};
+use super::signing::{self, NONCE, Signed};
 use super::{Admin, Failure};
 use crate::clock;
 use crate::context::RequestContext;
@@ -34,12 +34,23 @@ impl Nonces {
 }
 
 /// Verifies a request.
-pub(super) async fn authenticate(admin: &Admin, parts: &Parts, body: &[u8], context: &RequestContext) -> Result<Arc<Account>, Failure> {
+pub(super) async fn authenticate(
+    admin: &Admin,
+    parts: &Parts,
+    body: &[u8],
+    context: &RequestContext,
+) -> Result<Arc<Account>, Failure> {
     let refuse = |why: &str| Failure::new(StatusCode::FORBIDDEN, why);
     let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let claim = signing::parse(header("authorization")).ok_or_else(|| refuse("the request is not signed for the admin API"))?;
+    let claim =
+        signing::parse(header("authorization")).ok_or_else(|| refuse("the request is not signed for the admin API"))?;
     context.claimed(claim.access_key);
-    let account = admin.gateway.identities.account(claim.access_key).await?.ok_or_else(|| refuse("the access key is not known"))?;
+    let account = admin
+        .gateway
+        .identities
+        .account(claim.access_key)
+        .await?
+        .ok_or_else(|| refuse("the access key is not known"))?;
     let digest = signing::sha256_hex(body);
     let signed = Signed {
         method: parts.method.as_str(),

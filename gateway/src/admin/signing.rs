@@ -48,7 +48,9 @@ impl Signed<'_> {
     pub fn authorization(&self, access_key: &str, secret: &str, region: &str) -> String {
         let day = self.date.get(..8).unwrap_or_default();
         let signature = self.signature(secret, region);
-        format!("AWS4-HMAC-SHA256 Credential={access_key}/{day}/{region}/{SERVICE}/aws4_request, SignedHeaders={SIGNED}, Signature={signature}")
+        format!(
+            "AWS4-HMAC-SHA256 Credential={access_key}/{day}/{region}/{SERVICE}/aws4_request, SignedHeaders={SIGNED}, Signature={signature}"
+        )
     }
 
     fn canonical(&self) -> String {

@@ -1,11 +1,11 @@
 //! `gotgan tenant|principal|credential|bucket|audit`.
 
 use clap::{Args, Subcommand};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::render;
-use super::{print, CommandError, Reach};
+use super::{CommandError, Reach, print};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tenant {
@@ -154,13 +154,31 @@ pub(super) struct AuditList {
 }
 
 const TENANTS: &[(&str, &str)] = &[("NAME", "name"), ("ID", "id"), ("CREATED", "created")];
-const PRINCIPALS: &[(&str, &str)] = &[("NAME", "name"), ("ID", "id"), ("ROLE", "role"), ("ACTIVE", "active"), ("TENANT", "tenant"), ("CREATED", "created")];
-const CREDENTIALS: &[(&str, &str)] = &[("ACCESS KEY ID", "access_key_id"), ("PRINCIPAL", "principal"), ("ACTIVE", "active"), ("CREATED", "created")];
-const NEW_CREDENTIAL: &[(&str, &str)] = &[("ACCESS KEY ID", "access_key_id"), ("SECRET ACCESS KEY", "secret_access_key"), ("PRINCIPAL", "principal")];
+const PRINCIPALS: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("ID", "id"),
+    ("ROLE", "role"),
+    ("ACTIVE", "active"),
+    ("TENANT", "tenant"),
+    ("CREATED", "created"),
+];
+const CREDENTIALS: &[(&str, &str)] =
+    &[("ACCESS KEY ID", "access_key_id"), ("PRINCIPAL", "principal"), ("ACTIVE", "active"), ("CREATED", "created")];
+const NEW_CREDENTIAL: &[(&str, &str)] =
+    &[("ACCESS KEY ID", "access_key_id"), ("SECRET ACCESS KEY", "secret_access_key"), ("PRINCIPAL", "principal")];
 const BUCKETS: &[(&str, &str)] = &[("BUCKET", "bucket"), ("RESIDENCY", "residency")];
 const REQUESTS: &[(&str, &str)] = &[
-    ("SEQUENCE", "sequence"), ("TIME", "time"), ("TENANT", "tenant"), ("CREDENTIAL", "credential"), ("SOURCE", "source"),
-    ("OPERATION", "operation"), ("BUCKET", "bucket"), ("KEY", "key"), ("BYTES", "bytes"), ("STATUS", "status"), ("DECISION", "decision"),
+    ("SEQUENCE", "sequence"),
+    ("TIME", "time"),
+    ("TENANT", "tenant"),
+    ("CREDENTIAL", "credential"),
+    ("SOURCE", "source"),
+    ("OPERATION", "operation"),
+    ("BUCKET", "bucket"),
+    ("KEY", "key"),
+    ("BYTES", "bytes"),
+    ("STATUS", "status"),
+    ("DECISION", "decision"),
     ("RULES", "rules"),
 ];
 
@@ -184,13 +202,17 @@ pub(super) fn principal(command: &Principal) -> Result<(), CommandError> {
             let query: Vec<_> = tenant.iter().map(|t| ("tenant", t.clone())).collect();
             list(reach, "/v1/principals", &query, "principals", PRINCIPALS)
         }
-        Principal::Disable { id, reach } => change(reach, "POST", &format!("/v1/principals/{id}/disable"), &Value::Null, PRINCIPALS),
+        Principal::Disable { id, reach } => {
+            change(reach, "POST", &format!("/v1/principals/{id}/disable"), &Value::Null, PRINCIPALS)
+        }
     }
 }
 
 pub(super) fn credential(command: &Credential) -> Result<(), CommandError> {
     match command {
-        Credential::Create { principal, reach } => change(reach, "POST", "/v1/credentials", &json!({ "principal": principal }), NEW_CREDENTIAL),
+        Credential::Create { principal, reach } => {
+            change(reach, "POST", "/v1/credentials", &json!({ "principal": principal }), NEW_CREDENTIAL)
+        }
         Credential::List { principal, reach } => {
             let query: Vec<_> = principal.iter().map(|p| ("principal", p.clone())).collect();
             list(reach, "/v1/credentials", &query, "credentials", CREDENTIALS)
@@ -238,9 +260,16 @@ pub(super) fn audit(command: &Audit) -> Result<(), CommandError> {
 impl AuditList {
     fn query(&self) -> Vec<(&'static str, String)> {
         let texts = [
-            ("tenant", &self.tenant), ("principal", &self.principal), ("credential", &self.credential), ("operation", &self.operation),
-            ("bucket", &self.bucket), ("key", &self.key), ("decision", &self.decision), ("request_id", &self.request_id),
-            ("from", &self.from), ("until", &self.until),
+            ("tenant", &self.tenant),
+            ("principal", &self.principal),
+            ("credential", &self.credential),
+            ("operation", &self.operation),
+            ("bucket", &self.bucket),
+            ("key", &self.key),
+            ("decision", &self.decision),
+            ("request_id", &self.request_id),
+            ("from", &self.from),
+            ("until", &self.until),
         ];
         let mut out: Vec<_> = texts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         out.extend(self.status.map(|s| ("status", s.to_string())));
@@ -254,7 +283,13 @@ fn change(reach: &Reach, method: &str, path: &str, body: &Value, columns: &[(&st
     if reach.json { print(&answer.to_string()) } else { print(&render(columns, &[answer])) }
 }
 
-fn list(reach: &Reach, path: &str, query: &[(&str, String)], field: &str, columns: &[(&str, &str)]) -> Result<(), CommandError> {
+fn list(
+    reach: &Reach,
+    path: &str,
+    query: &[(&str, String)],
+    field: &str,
+    columns: &[(&str, &str)],
+) -> Result<(), CommandError> {
     let answer = Client::new(reach)?.get(path, query)?;
     let rows = answer.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
     if reach.json { print(&Value::Array(rows).to_string()) } else { print(&render(columns, &rows)) }

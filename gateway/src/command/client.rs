@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::{CommandError, Reach};
-use crate::admin::signing::{self, Signed, NONCE};
+use crate::admin::signing::{self, NONCE, Signed};
 use crate::bootstrap::Bootstrap;
 use crate::clock;
 use crate::seal::key::random;
@@ -36,9 +36,13 @@ impl Client {
             (None, None) => return Err(CommandError("name the server: --data DIR, or --bootstrap FILE".to_owned())),
         };
         let text = std::fs::read(&path).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
-        let bootstrap: Bootstrap = serde_json::from_slice(&text).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
+        let bootstrap: Bootstrap =
+            serde_json::from_slice(&text).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
         if bootstrap.admin_access_key_id.is_empty() {
-            return Err(CommandError(format!("{} holds no administrator: give one that does by --bootstrap FILE", path.display())));
+            return Err(CommandError(format!(
+                "{} holds no administrator: give one that does by --bootstrap FILE",
+                path.display()
+            )));
         }
         let ca = reach.ca.clone().or_else(|| reach.data.as_ref().map(|d| d.join("certs/ca.pem")));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::new)?;
@@ -66,7 +70,8 @@ impl Client {
         let authority = base.authority().ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?.clone();
         let request = self.request(method, path, authority.as_str(), body)?;
         let stream = TcpStream::connect(authority.as_str()).await;
-        let stream = stream.map_err(|e| CommandError(format!("no server at {}: {e}", self.bootstrap.admin_endpoint)))?;
+        let stream =
+            stream.map_err(|e| CommandError(format!("no server at {}: {e}", self.bootstrap.admin_endpoint)))?;
         let (status, bytes) = if base.scheme_str() == Some("https") {
             let name = ServerName::try_from(authority.host().to_owned()).map_err(CommandError::new)?;
             let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(self.ca.as_deref())?));
@@ -75,7 +80,8 @@ impl Client {
         } else {
             talk(TokioIo::new(stream), request).await?
         };
-        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| CommandError(format!("the server answered {status} without JSON")))?;
+        let answer: Value = serde_json::from_slice(&bytes)
+            .map_err(|_| CommandError(format!("the server answered {status} without JSON")))?;
         if status.is_success() {
             return Ok(answer);
         }
@@ -83,7 +89,13 @@ impl Client {
         Err(CommandError(format!("{why} ({status})")))
     }
 
-    fn request(&self, method: &str, path: &str, host: &str, body: Option<&Value>) -> Result<Request<Full<bytes::Bytes>>, CommandError> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        host: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<bytes::Bytes>>, CommandError> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let uri: Uri = path.parse().map_err(CommandError::new)?;
         let (date, digest) = (signing::date(clock::now()), signing::sha256_hex(body.as_bytes()));
@@ -105,7 +117,10 @@ impl Client {
     }
 }
 
-async fn talk<I>(io: TokioIo<I>, request: Request<Full<bytes::Bytes>>) -> Result<(http::StatusCode, bytes::Bytes), CommandError>
+async fn talk<I>(
+    io: TokioIo<I>,
+    request: Request<Full<bytes::Bytes>>,
+) -> Result<(http::StatusCode, bytes::Bytes), CommandError>
 where
     TokioIo<I>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{print, CommandError};
-use crate::config::{variables, Config};
+use super::{CommandError, print};
+use crate::config::{Config, variables};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{print, CommandError};
+use super::{CommandError, print};
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::serve::Server;

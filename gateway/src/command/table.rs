@@ -8,7 +8,8 @@ pub(super) fn render(columns: &[(&str, &str)], rows: &[Value]) -> String {
     for row in rows {
         lines.push(columns.iter().map(|(_, field)| cell(row.get(field))).collect());
     }
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let padded = lines.iter().map(|line| {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));

@@ -1,6 +1,6 @@
 //! The five checksum algorithms of S3 ("Checking object integrity", AWS S3 user guide).
 
-use base64::prelude::{Engine as _, BASE64_STANDARD};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use crc_fast::{CrcAlgorithm, Digest};
 use ring::digest::{Context, SHA256};
 use sha1::Digest as _;

@@ -7,12 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use md5::Digest as _;
-use tokio::sync::{oneshot, Notify};
+use tokio::sync::{Notify, oneshot};
 
 mod lanes;
 mod steps;
 
-use lanes::{Blocks, BLOCK};
+use lanes::{BLOCK, Blocks};
 
 /// Bytes that a stream may queue before its sender waits.
 const QUEUED_MAX: usize = 1 << 20;

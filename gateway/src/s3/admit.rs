@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy::decide::{decide, BucketFacts, Denial, Request};
+use policy::decide::{BucketFacts, Denial, Request, decide};
 use policy::name::BucketName;
 use policy::operation::Operation;
 use policy::residency::Residency;
@@ -101,14 +101,17 @@ impl S3Access for Admission {
 impl Admission {
     async fn bucket(&self, name: Option<&str>) -> S3Result<Option<Arc<BucketRow>>> {
         let Some(name) = name else { return Ok(None) };
-        let name: BucketName = name
-            .parse()
-            .map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
+        let name: BucketName =
+            name.parse().map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
         self.0.catalog.bucket(&name).await.map_err(|e| Error::from(e).into())
     }
 
     /// Only a new bucket inherits from its tenant; an old one carries what it inherited.
-    async fn tenant_residency(&self, operation: &Operation, account: Option<&crate::identity::Account>) -> S3Result<Option<Residency>> {
+    async fn tenant_residency(
+        &self,
+        operation: &Operation,
+        account: Option<&crate::identity::Account>,
+    ) -> S3Result<Option<Residency>> {
         let (Operation::CreateBucket, Some(tenant)) = (operation, account.and_then(|a| a.actor.tenant)) else {
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, CommitError, Refusal};
 
 use super::put::{commit_recorded, commit_with_status};
-use super::{timestamp, unsupported, Call};
+use super::{Call, timestamp, unsupported};
 use crate::clock;
 use crate::control::{self, TenantRow};
 use crate::error::Error;
@@ -29,7 +29,11 @@ pub(super) async fn create_bucket(
     req: S3Request<CreateBucketInput>,
 ) -> S3Result<S3Response<CreateBucketOutput>> {
     refuse(&req.input)?;
-    let name: BucketName = req.input.bucket.parse().map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
+    let name: BucketName = req
+        .input
+        .bucket
+        .parse()
+        .map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
     let account = &call.admitted.account;
     let tenant = account.actor.tenant.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
     if let Some(existing) = gateway.catalog.bucket(&name).await.map_err(Error::from)? {
@@ -84,9 +88,15 @@ async fn inherited(gateway: &Gateway, tenant: policy::id::TenantId) -> Result<Re
 
 fn exists(mine: bool) -> S3Error {
     if mine {
-        s3s::s3_error!(BucketAlreadyOwnedByYou, "Your previous request to create the named bucket succeeded and you already own it.")
+        s3s::s3_error!(
+            BucketAlreadyOwnedByYou,
+            "Your previous request to create the named bucket succeeded and you already own it."
+        )
     } else {
-        s3s::s3_error!(BucketAlreadyExists, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.")
+        s3s::s3_error!(
+            BucketAlreadyExists,
+            "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."
+        )
     }
 }
 
@@ -130,7 +140,11 @@ pub(super) async fn list_buckets(
     let limit = req.input.max_buckets.map_or(BUCKETS_MAX, |n| usize::try_from(n).unwrap_or(0)).clamp(1, BUCKETS_MAX);
     let after: Option<BucketName> = match &req.input.continuation_token {
         None => None,
-        Some(token) => Some(token.parse().map_err(|_| s3s::s3_error!(InvalidArgument, "The continuation token provided is incorrect"))?),
+        Some(token) => Some(
+            token
+                .parse()
+                .map_err(|_| s3s::s3_error!(InvalidArgument, "The continuation token provided is incorrect"))?,
+        ),
     };
     let prefix = req.input.prefix.as_deref().unwrap_or("");
     let mut rows = gateway.catalog.buckets(tenant, after.as_ref(), BUCKETS_MAX).await.map_err(Error::from)?;

@@ -1,7 +1,7 @@
 //! What a client promises about its body (checksums, Content-MD5, length), and what is stored of it.
 
-use base64::prelude::{Engine as _, BASE64_STANDARD};
 use crate::digest::checksum::{Algorithm, Checksum};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::HeaderMap;
 use s3s::dto::{self, ETag};
 use s3s::{S3Error, S3ErrorCode, S3Result};
@@ -108,7 +108,10 @@ impl Promises {
         for algorithm in Algorithm::ALL {
             let Some(value) = headers.get(algorithm.header()) else { continue };
             if promises.checksum.is_some() {
-                return Err(s3s::s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                return Err(s3s::s3_error!(
+                    InvalidRequest,
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+                ));
             }
             let text = value.to_str().unwrap_or("");
             let parsed = Checksum::parse(algorithm, text).map_err(|_| invalid_value(algorithm))?;
@@ -124,12 +127,18 @@ impl Promises {
         for name in names.split(',').map(|n| n.trim().to_ascii_lowercase()) {
             if let Some(algorithm) = Algorithm::ALL.into_iter().find(|a| a.header() == name) {
                 if self.checksum.is_some() {
-                    return Err(s3s::s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                    return Err(s3s::s3_error!(
+                        InvalidRequest,
+                        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+                    ));
                 }
                 self.checksum = Some((algorithm, None));
                 self.in_trailer = true;
             } else if name.starts_with("x-amz-checksum-") {
-                return Err(s3s::s3_error!(InvalidRequest, "The value specified in the x-amz-trailer header is not supported"));
+                return Err(s3s::s3_error!(
+                    InvalidRequest,
+                    "The value specified in the x-amz-trailer header is not supported"
+                ));
             }
         }
         Ok(())
@@ -137,20 +146,32 @@ impl Promises {
 
     /// `x-amz-sdk-checksum-algorithm` must agree with what was sent.
     fn named(&self, headers: &HeaderMap) -> S3Result<()> {
-        let Some(name) = headers.get("x-amz-sdk-checksum-algorithm").and_then(|v| v.to_str().ok()) else { return Ok(()) };
+        let Some(name) = headers.get("x-amz-sdk-checksum-algorithm").and_then(|v| v.to_str().ok()) else {
+            return Ok(());
+        };
         let algorithm: Algorithm = name
             .to_ascii_uppercase()
             .parse()
             .map_err(|_| s3s::s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"))?;
         match &self.checksum {
-            Some((sent, _)) if *sent != algorithm => Err(s3s::s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")),
+            Some((sent, _)) if *sent != algorithm => {
+                Err(s3s::s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid."))
+            }
             Some(_) => Ok(()),
-            None => Err(s3s::s3_error!(InvalidRequest, "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")),
+            None => Err(s3s::s3_error!(
+                InvalidRequest,
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
+            )),
         }
     }
 
     /// Compares the promises with what arrived. Nothing is stored unless this is `Ok`.
-    pub(super) fn verify(&self, md5: [u8; 16], checksum: Option<&Checksum>, trailers: Option<&HeaderMap>) -> S3Result<()> {
+    pub(super) fn verify(
+        &self,
+        md5: [u8; 16],
+        checksum: Option<&Checksum>,
+        trailers: Option<&HeaderMap>,
+    ) -> S3Result<()> {
         if self.md5.is_some_and(|promised| promised != md5) {
             return Err(s3s::s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
         }
@@ -169,7 +190,12 @@ impl Promises {
     }
 
     fn trailing(&self, algorithm: Algorithm, trailers: Option<&HeaderMap>) -> S3Result<Vec<u8>> {
-        let missing = || custom("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.");
+        let missing = || {
+            custom(
+                "MalformedTrailerError",
+                "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+            )
+        };
         let text = trailers
             .filter(|_| self.in_trailer)
             .and_then(|headers| headers.get(algorithm.header())?.to_str().ok())

@@ -29,8 +29,11 @@ pub(super) struct ReadConditions<'a> {
 impl ReadConditions<'_> {
     /// RFC 9110 section 13.2.2, as S3 applies it. `copy` turns every refusal into 412.
     pub(super) fn check(&self, etag: &StoredETag, modified: UtcMillis, copy: bool) -> S3Result<()> {
-        let matches = |condition: &ETagCondition| condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == etag.text());
-        let failed = || s3s::s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
+        let matches = |condition: &ETagCondition| {
+            condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == etag.text())
+        };
+        let failed =
+            || s3s::s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold");
         match (self.if_match, self.if_unmodified_since) {
             (Some(condition), _) if !matches(condition) => return Err(failed()),
             (None, Some(since)) if seconds(modified) > of(since) => return Err(failed()),
@@ -103,16 +106,23 @@ pub(super) async fn of_write(
 /// S3 answers 409, which clients retry (S3.md trap 20). What If-None-Match lost is plainly there: 412.
 pub(super) fn lost_race(error: Error, if_match: bool) -> S3Error {
     match error {
-        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) if if_match => s3s::s3_error!(
-            ConditionalRequestConflict,
-            "The conditional request cannot succeed due to a conflicting operation against this resource."
-        ),
+        Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) if if_match => {
+            s3s::s3_error!(
+                ConditionalRequestConflict,
+                "The conditional request cannot succeed due to a conflicting operation against this resource."
+            )
+        }
         other => S3Error::from(other),
     }
 }
 
 /// Opens the list values of a listed row.
-pub(super) fn open_values(bucket: &BucketRow, key: &BucketKey, name: &[u8], row: &CurrentRow) -> Result<ListValues, Error> {
+pub(super) fn open_values(
+    bucket: &BucketRow,
+    key: &BucketKey,
+    name: &[u8],
+    row: &CurrentRow,
+) -> Result<ListValues, Error> {
     let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
     let opened = key.list.open(&owner, row.size, row.modified.0, &row.list_values).inspect_err(|error| {
         metrics::counter!("gotgan_rows_refused_total").increment(1);
@@ -157,16 +167,32 @@ mod tests {
         let other = tag("0");
         let code = |c: ReadConditions<'_>, copy| c.check(&etag, modified, copy).err().map(|e| e.code().clone());
         assert_eq!(code(ReadConditions { if_match: Some(&same), ..Default::default() }, false), None);
-        assert_eq!(code(ReadConditions { if_match: Some(&other), ..Default::default() }, false), Some(S3ErrorCode::PreconditionFailed));
-        assert_eq!(code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, false), Some(S3ErrorCode::NotModified));
-        assert_eq!(code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, true), Some(S3ErrorCode::PreconditionFailed));
-        assert_eq!(code(ReadConditions { if_modified_since: Some(&at(1000)), ..Default::default() }, false), Some(S3ErrorCode::NotModified));
-        assert_eq!(code(ReadConditions { if_unmodified_since: Some(&at(999)), ..Default::default() }, false), Some(S3ErrorCode::PreconditionFailed));
+        assert_eq!(
+            code(ReadConditions { if_match: Some(&other), ..Default::default() }, false),
+            Some(S3ErrorCode::PreconditionFailed)
+        );
+        assert_eq!(
+            code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, false),
+            Some(S3ErrorCode::NotModified)
+        );
+        assert_eq!(
+            code(ReadConditions { if_none_match: Some(&same), ..Default::default() }, true),
+            Some(S3ErrorCode::PreconditionFailed)
+        );
+        assert_eq!(
+            code(ReadConditions { if_modified_since: Some(&at(1000)), ..Default::default() }, false),
+            Some(S3ErrorCode::NotModified)
+        );
+        assert_eq!(
+            code(ReadConditions { if_unmodified_since: Some(&at(999)), ..Default::default() }, false),
+            Some(S3ErrorCode::PreconditionFailed)
+        );
         // If-Match holds: If-Unmodified-Since is not looked at.
         let both = ReadConditions { if_match: Some(&same), if_unmodified_since: Some(&at(0)), ..Default::default() };
         assert_eq!(code(both, false), None);
         // If-None-Match does not match: If-Modified-Since is not looked at.
-        let both = ReadConditions { if_none_match: Some(&other), if_modified_since: Some(&at(9999)), ..Default::default() };
+        let both =
+            ReadConditions { if_none_match: Some(&other), if_modified_since: Some(&at(9999)), ..Default::default() };
         assert_eq!(code(both, false), None);
     }
 }

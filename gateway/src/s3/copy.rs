@@ -9,18 +9,18 @@ use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, 
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError};
 use storage::catalog::{BucketRow, ManifestBody, NewBody, Precondition};
 
-use super::checks::{put_checksum, StoredChecksum, StoredETag};
+use super::checks::{StoredChecksum, StoredETag, put_checksum};
 use super::conditions::ReadConditions;
-use super::get::{open_object, OpenObject};
-use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
-use super::put::{aes256, commit, new_version, object_key, Draft};
-use super::{timestamp, unsupported, Call};
+use super::get::{OpenObject, open_object};
+use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
+use super::put::{Draft, aes256, commit, new_version, object_key};
+use super::{Call, timestamp, unsupported};
 use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::read;
 use crate::seal::VersionKey;
-use crate::write::{place, receive, Target};
+use crate::write::{Target, place, receive};
 
 /// Largest source of CopyObject: 5 GiB, as in S3; more goes by parts.
 pub(super) const COPY_MAX: u64 = 5 << 30;
@@ -40,24 +40,43 @@ pub(super) async fn copy_object(
     let source_bucket = source_bucket(call)?;
     let same = source_bucket.id == bucket.id && source_key == req.input.key;
     if same && !replace {
-        return Err(s3s::s3_error!(InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."));
+        return Err(s3s::s3_error!(
+            InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+        ));
     }
     let guard = gateway.reads.open();
     let source = open_object(gateway, call, &source_bucket, &source_key, source_version.as_deref()).await?;
     conditions(&req.input).check(&source.values.etag, source.view.version.modified, true)?;
     if source.size() > COPY_MAX {
-        return Err(s3s::s3_error!(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
+        return Err(s3s::s3_error!(
+            InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
+        ));
     }
     let metadata = if replace { read_metadata!(req.input)? } else { source.metadata.clone() };
     let algorithm = req.input.checksum_algorithm.as_ref().and_then(|a| a.as_str().parse::<Algorithm>().ok());
-    let shares = same && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);
+    let shares = same
+        && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);
     let (values, modified) = if shares {
         share(gateway, call, &bucket, &source, &req.input.key, &metadata).await?
     } else {
-        reseal(gateway, call, &bucket, &source_bucket, source, Resealed { key: &req.input.key, metadata: &metadata, algorithm }).await?
+        reseal(
+            gateway,
+            call,
+            &bucket,
+            &source_bucket,
+            source,
+            Resealed { key: &req.input.key, metadata: &metadata, algorithm },
+        )
+        .await?
     };
     drop(guard);
-    let mut result = CopyObjectResult { e_tag: Some(values.etag.to_dto()), last_modified: Some(timestamp(modified)), ..Default::default() };
+    let mut result = CopyObjectResult {
+        e_tag: Some(values.etag.to_dto()),
+        last_modified: Some(timestamp(modified)),
+        ..Default::default()
+    };
     put_checksum!(result, &values.checksum);
     result.checksum_type = values.checksum.as_ref().map(StoredChecksum::kind);
     Ok(S3Response::new(CopyObjectOutput {
@@ -81,21 +100,25 @@ async fn share(
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let bodies = rewrap(bucket, source, &version_key)?;
     let modified = clock::now();
-    commit(gateway, &call.context, Draft {
-        bucket,
-        bucket_key: &bucket_key,
-        name: &object_key(key)?,
-        version: new_version()?,
-        key: &version_key,
-        bodies,
-        new_bodies: Vec::<NewBody>::new(),
-        metadata,
-        values: &source.values,
-        content: source.content.clone(),
-        completes: None,
-        precondition: Precondition::Version(source.version()),
-        modified,
-    })
+    commit(
+        gateway,
+        &call.context,
+        Draft {
+            bucket,
+            bucket_key: &bucket_key,
+            name: &object_key(key)?,
+            version: new_version()?,
+            key: &version_key,
+            bodies,
+            new_bodies: Vec::<NewBody>::new(),
+            metadata,
+            values: &source.values,
+            content: source.content.clone(),
+            completes: None,
+            precondition: Precondition::Version(source.version()),
+            modified,
+        },
+    )
     .await
     .map_err(conflict)?;
     Ok((source.values.clone(), modified))
@@ -131,7 +154,8 @@ async fn reseal(
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let placement = place(gateway, &call.admitted.permit)?;
-    let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
+    let target =
+        Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
     let stream = read::stream(&gateway.chunks, source.into_source(gateway, source_bucket), 0..size)?;
     let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
     let algorithm = to.algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
@@ -142,21 +166,25 @@ async fn reseal(
     };
     let body = received.body.id;
     let modified = clock::now();
-    commit(gateway, &call.context, Draft {
-        bucket,
-        bucket_key: &bucket_key,
-        name: &object_key(to.key)?,
-        version: new_version()?,
-        key: &version_key,
-        bodies: vec![received.manifest],
-        new_bodies: vec![received.body],
-        metadata: to.metadata,
-        values: &values,
-        content: Vec::new(),
-        completes: None,
-        precondition: Precondition::None,
-        modified,
-    })
+    commit(
+        gateway,
+        &call.context,
+        Draft {
+            bucket,
+            bucket_key: &bucket_key,
+            name: &object_key(to.key)?,
+            version: new_version()?,
+            key: &version_key,
+            bodies: vec![received.manifest],
+            new_bodies: vec![received.body],
+            metadata: to.metadata,
+            values: &values,
+            content: Vec::new(),
+            completes: None,
+            precondition: Precondition::None,
+            modified,
+        },
+    )
     .await?;
     gateway.chunks.settle(body);
     Ok((values, modified))
@@ -202,4 +230,3 @@ fn conflict(error: Error) -> S3Error {
         other => other.into(),
     }
 }
-

@@ -10,7 +10,7 @@ use storage::catalog::{BucketRow, Change, CommitError, Precondition};
 use super::checks::Promises;
 use super::conditions;
 use super::put::{commit_recorded, commit_with_status, object_key};
-use super::{unsupported, Call};
+use super::{Call, unsupported};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -29,7 +29,10 @@ pub(super) async fn delete_object(
     let bucket = call.bucket()?;
     if !names_null(input.version_id.as_deref()) {
         // An unversioned bucket has no other version; deleting one that is not there succeeds.
-        return Ok(S3Response::new(DeleteObjectOutput { version_id: input.version_id.clone(), ..DeleteObjectOutput::default() }));
+        return Ok(S3Response::new(DeleteObjectOutput {
+            version_id: input.version_id.clone(),
+            ..DeleteObjectOutput::default()
+        }));
     }
     let name = object_key(&input.key)?;
     let precondition = match &input.if_match {
@@ -55,7 +58,10 @@ pub(super) async fn delete_objects(
     let bucket = call.bucket()?;
     let objects = req.input.delete.objects;
     if objects.is_empty() || objects.len() > KEYS_MAX {
-        return Err(s3s::s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
+        return Err(s3s::s3_error!(
+            MalformedXML,
+            "The XML you provided was not well-formed or did not validate against our published schema"
+        ));
     }
     let quiet = req.input.delete.quiet.unwrap_or(false);
     call.context.names_many(objects.iter().map(|object| object.key.clone()).collect());
@@ -90,7 +96,11 @@ fn answer(objects: Vec<dto::ObjectIdentifier>, refusals: Vec<Option<S3Error>>, q
     for (object, refusal) in objects.into_iter().zip(refusals) {
         match refusal {
             None if quiet => {}
-            None => deleted.push(dto::DeletedObject { key: Some(object.key), version_id: object.version_id, ..Default::default() }),
+            None => deleted.push(dto::DeletedObject {
+                key: Some(object.key),
+                version_id: object.version_id,
+                ..Default::default()
+            }),
             Some(error) => errors.push(dto::Error {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(object.key),
@@ -103,7 +113,11 @@ fn answer(objects: Vec<dto::ObjectIdentifier>, refusals: Vec<Option<S3Error>>, q
 }
 
 /// What one entry asks of the catalog; nothing when it names a version that an unversioned bucket has not.
-async fn wanted(gateway: &Gateway, bucket: &BucketRow, object: &dto::ObjectIdentifier) -> S3Result<Option<(ObjectKey, Precondition)>> {
+async fn wanted(
+    gateway: &Gateway,
+    bucket: &BucketRow,
+    object: &dto::ObjectIdentifier,
+) -> S3Result<Option<(ObjectKey, Precondition)>> {
     if object.size.is_some() || object.last_modified_time.is_some() {
         return Err(unsupported("Size and LastModifiedTime conditions"));
     }
@@ -113,7 +127,9 @@ async fn wanted(gateway: &Gateway, bucket: &BucketRow, object: &dto::ObjectIdent
     let key = object_key(&object.key)?;
     let precondition = match &object.e_tag {
         None => Precondition::None,
-        Some(etag) => conditions::of_write(gateway, bucket, &key, Some(&ETagCondition::ETag(etag.clone())), None).await?,
+        Some(etag) => {
+            conditions::of_write(gateway, bucket, &key, Some(&ETagCondition::ETag(etag.clone())), None).await?
+        }
     };
     Ok(Some((key, precondition)))
 }

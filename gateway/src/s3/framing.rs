@@ -111,8 +111,12 @@ impl Decoder {
             State::Trailers => self.trailer(line)?,
             _ => {
                 let digits = line.split(|b| *b == b';').next().unwrap_or_default();
-                let text = std::str::from_utf8(digits).ok().filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit()));
-                let size = text.and_then(|t| u64::from_str_radix(t, 16).ok()).ok_or(FramingError("a chunk header is no size"))?;
+                let text = std::str::from_utf8(digits)
+                    .ok()
+                    .filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit()));
+                let size = text
+                    .and_then(|t| u64::from_str_radix(t, 16).ok())
+                    .ok_or(FramingError("a chunk header is no size"))?;
                 self.state = if size == 0 { State::Trailers } else { State::Data(size) };
             }
         }
@@ -147,7 +151,12 @@ enum Trailers {
 }
 
 impl Content {
-    pub(super) fn of(headers: &HeaderMap, body: Option<StreamingBlob>, length: Option<i64>, trailers: Option<TrailingHeaders>) -> S3Result<Self> {
+    pub(super) fn of(
+        headers: &HeaderMap,
+        body: Option<StreamingBlob>,
+        length: Option<i64>,
+        trailers: Option<TrailingHeaders>,
+    ) -> S3Result<Self> {
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
         let decoded = headers.get("x-amz-decoded-content-length").and_then(|v| v.to_str().ok()?.parse().ok());
         if !is_framed(headers) {
@@ -156,7 +165,11 @@ impl Content {
             return Ok(Self { stream: body.boxed(), length: length_of(length.or(decoded))?, trailers });
         }
         let found = Arc::new(Mutex::new(None));
-        Ok(Self { stream: unframed(body, Arc::clone(&found)), length: length_of(decoded)?, trailers: Trailers::Own(found) })
+        Ok(Self {
+            stream: unframed(body, Arc::clone(&found)),
+            length: length_of(decoded)?,
+            trailers: Trailers::Own(found),
+        })
     }
 
     /// Trailers, once the stream has ended.
@@ -243,7 +256,17 @@ mod tests {
 
     #[test]
     fn broken_framing_is_refused() {
-        for bad in ["5\r\nabc", "zz\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3\nabc\r\n", "0\r\n\r\nmore", "3\r\nabc\r\n", "", "-1\r\n", "fffffffffffffffff\r\n"] {
+        for bad in [
+            "5\r\nabc",
+            "zz\r\n",
+            "3\r\nabcd\r\n0\r\n\r\n",
+            "3\nabc\r\n",
+            "0\r\n\r\nmore",
+            "3\r\nabc\r\n",
+            "",
+            "-1\r\n",
+            "fffffffffffffffff\r\n",
+        ] {
             assert!(decode(bad.as_bytes(), 4).is_err(), "{bad:?}");
         }
         assert!(decode(&[b'1'; 5000], 100).is_err());

@@ -3,23 +3,23 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use http_body_util::StreamBody;
 use futures::StreamExt;
+use http_body_util::StreamBody;
 use policy::id::VersionId;
 use s3s::dto::{self, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, ManifestBody, ObjectView};
 
-use super::checks::{put_checksum, StoredChecksum};
-use super::conditions::{open_values, ReadConditions};
+use super::checks::{StoredChecksum, put_checksum};
+use super::conditions::{ReadConditions, open_values};
 use super::metadata::{ListValues, ObjectMetadata};
 use super::put::{aes256, decode, object_key};
-use super::{signed, timestamp, Call};
+use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::read::{self, Source};
-use crate::seal::value::{ManifestFacts, Owner};
 use crate::seal::VersionKey;
+use crate::seal::value::{ManifestFacts, Owner};
 
 /// An object whose rows have been opened and proved.
 pub(super) struct OpenObject {
@@ -62,7 +62,12 @@ pub(super) async fn open_object(
     })
 }
 
-fn open_rows(bucket: &BucketRow, bucket_key: &crate::keys::BucketKey, name: &[u8], view: ObjectView) -> Result<OpenObject, Error> {
+fn open_rows(
+    bucket: &BucketRow,
+    bucket_key: &crate::keys::BucketKey,
+    name: &[u8],
+    view: ObjectView,
+) -> Result<OpenObject, Error> {
     let row = &view.version;
     let values = open_values(bucket, bucket_key, name, &view.current)?;
     let key = bucket_key.open(&row.envelope, *row.version.as_bytes())?;
@@ -105,11 +110,14 @@ impl OpenObject {
         let size = self.size();
         let parts = self.values.etag.parts.and_then(|n| i32::try_from(n).ok());
         match (range, part) {
-            (Some(_), Some(_)) => Err(s3s::s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter")),
+            (Some(_), Some(_)) => {
+                Err(s3s::s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter"))
+            }
             (None, None) => Ok(Selection { range: 0..size, partial: false, parts: None }),
             (None, Some(number)) => {
                 let range = part_range(&self.view.version.bodies, number).ok_or_else(|| {
-                    let mut error = super::checks::custom("InvalidPartNumber", "The requested partnumber is not satisfiable");
+                    let mut error =
+                        super::checks::custom("InvalidPartNumber", "The requested partnumber is not satisfiable");
                     error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
                     error
                 })?;
@@ -150,16 +158,19 @@ macro_rules! fill {
         $output.content_disposition = object.metadata.content_disposition.clone();
         $output.content_encoding = object.metadata.content_encoding.clone();
         $output.content_language = object.metadata.content_language.clone();
-        $output.content_type = Some(object.metadata.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
+        $output.content_type =
+            Some(object.metadata.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
         $output.expires = object.metadata.expires_dto();
         $output.e_tag = Some(object.values.etag.to_dto());
         $output.last_modified = Some(timestamp(object.view.version.modified));
-        $output.metadata = (!object.metadata.user.is_empty()).then(|| object.metadata.user.clone().into_iter().collect());
+        $output.metadata =
+            (!object.metadata.user.is_empty()).then(|| object.metadata.user.clone().into_iter().collect());
         $output.parts_count = selection.parts;
         $output.server_side_encryption = Some(aes256());
         $output.content_length = Some(signed(selection.range.end - selection.range.start));
         if selection.partial && selection.range.start < selection.range.end {
-            $output.content_range = Some(format!("bytes {}-{}/{}", selection.range.start, selection.range.end - 1, object.size()));
+            $output.content_range =
+                Some(format!("bytes {}-{}/{}", selection.range.start, selection.range.end - 1, object.size()));
         }
         if $checksums && !selection.partial {
             put_checksum!($output, &object.values.checksum);
@@ -179,8 +190,13 @@ pub(super) async fn get_object(
     // Opened before the rows are read: what they name cannot be deleted meanwhile.
     let guard = gateway.reads.open();
     let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
-    conditions_of(input.if_match.as_ref(), input.if_none_match.as_ref(), input.if_modified_since.as_ref(), input.if_unmodified_since.as_ref())
-        .check(&object.values.etag, object.view.version.modified, false)?;
+    conditions_of(
+        input.if_match.as_ref(),
+        input.if_none_match.as_ref(),
+        input.if_modified_since.as_ref(),
+        input.if_unmodified_since.as_ref(),
+    )
+    .check(&object.values.etag, object.view.version.modified, false)?;
     let selection = object.select(input.range, input.part_number)?;
     let mut output = GetObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
@@ -227,8 +243,13 @@ pub(super) async fn head_object(
     refuse_customer_key(input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some())?;
     let bucket = Arc::clone(call.bucket()?);
     let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
-    conditions_of(input.if_match.as_ref(), input.if_none_match.as_ref(), input.if_modified_since.as_ref(), input.if_unmodified_since.as_ref())
-        .check(&object.values.etag, object.view.version.modified, false)?;
+    conditions_of(
+        input.if_match.as_ref(),
+        input.if_none_match.as_ref(),
+        input.if_modified_since.as_ref(),
+        input.if_unmodified_since.as_ref(),
+    )
+    .check(&object.values.etag, object.view.version.modified, false)?;
     let selection = object.select(input.range, input.part_number)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));

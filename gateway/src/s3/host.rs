@@ -1,7 +1,7 @@
 //! Virtual-host addressing: `bucket.domain` for the configured domains; every other host is path style.
 
-use s3s::host::{S3Host, VirtualHost};
 use s3s::S3Result;
+use s3s::host::{S3Host, VirtualHost};
 
 /// Domains whose subdomains are bucket names.
 #[derive(Debug, Clone)]
@@ -11,7 +11,12 @@ impl Domains {
     /// Domains, separated by commas.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self(text.split(',').map(|d| d.trim().trim_matches('.').to_ascii_lowercase()).filter(|d| !d.is_empty()).collect())
+        Self(
+            text.split(',')
+                .map(|d| d.trim().trim_matches('.').to_ascii_lowercase())
+                .filter(|d| !d.is_empty())
+                .collect(),
+        )
     }
 
     fn bucket<'a>(&self, host: &'a str) -> Option<&'a str> {

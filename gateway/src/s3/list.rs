@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use base64::prelude::{Engine as _, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use s3s::dto::{
-    self, CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    self, CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    Object,
 };
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery};
@@ -12,7 +13,7 @@ use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery};
 use super::bucket::owner;
 use super::checks::StoredChecksum;
 use super::conditions::open_values;
-use super::{signed, timestamp, Call};
+use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -95,7 +96,13 @@ pub(super) async fn list_objects(
     Ok(S3Response::new(output))
 }
 
-fn query(bucket: &BucketRow, prefix: Option<&str>, delimiter: Option<&str>, after: Option<After>, limit: i32) -> ListQuery {
+fn query(
+    bucket: &BucketRow,
+    prefix: Option<&str>,
+    delimiter: Option<&str>,
+    after: Option<After>,
+    limit: i32,
+) -> ListQuery {
     ListQuery {
         bucket: bucket.id,
         prefix: prefix.unwrap_or_default().to_owned(),
@@ -105,7 +112,13 @@ fn query(bucket: &BucketRow, prefix: Option<&str>, delimiter: Option<&str>, afte
     }
 }
 
-async fn page(gateway: &Gateway, bucket: &BucketRow, query: &ListQuery, encode: bool, with_owner: bool) -> Result<Listed, Error> {
+async fn page(
+    gateway: &Gateway,
+    bucket: &BucketRow,
+    query: &ListQuery,
+    encode: bool,
+    with_owner: bool,
+) -> Result<Listed, Error> {
     let page: ListPage = gateway.catalog.list(query).await?;
     let key = gateway.keys.bucket_key(bucket).await?;
     let mut contents = Vec::with_capacity(page.items.len());
@@ -120,7 +133,10 @@ async fn page(gateway: &Gateway, bucket: &BucketRow, query: &ListQuery, encode: 
             ListItem::Object(name, row) => {
                 let values = open_values(bucket, &key, name.as_bytes(), &row)?;
                 contents.push(Object {
-                    checksum_algorithm: values.checksum.as_ref().map(|c| vec![dto::ChecksumAlgorithm::from(c.algorithm.clone())]),
+                    checksum_algorithm: values
+                        .checksum
+                        .as_ref()
+                        .map(|c| vec![dto::ChecksumAlgorithm::from(c.algorithm.clone())]),
                     checksum_type: values.checksum.as_ref().map(StoredChecksum::kind),
                     e_tag: Some(values.etag.to_dto()),
                     key: Some(if encode { url_encode(name.as_str()) } else { name.as_str().to_owned() }),
@@ -141,7 +157,9 @@ async fn page(gateway: &Gateway, bucket: &BucketRow, query: &ListQuery, encode: 
 pub(super) fn page_size(max: Option<i32>) -> S3Result<i32> {
     match max {
         None => Ok(PAGE),
-        Some(n) if n < 0 => Err(s3s::s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")),
+        Some(n) if n < 0 => {
+            Err(s3s::s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647"))
+        }
         Some(n) => Ok(n.min(PAGE)),
     }
 }

@@ -50,7 +50,13 @@ macro_rules! read_metadata {
             content_encoding: $crate::s3::metadata::without_chunked($input.content_encoding.take()),
             content_language: $input.content_language.take(),
             expires: $input.expires.take().map($crate::s3::metadata::expires_ms),
-            user: $input.metadata.take().unwrap_or_default().into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect(),
+            user: $input
+                .metadata
+                .take()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(k, v)| (k.to_ascii_lowercase(), v))
+                .collect(),
         }
         .checked()
     };
@@ -64,10 +70,21 @@ macro_rules! refuse_unsupported {
             &[
                 ("SSE-C", $input.sse_customer_algorithm.is_some() || $input.sse_customer_key.is_some()),
                 ("SSE-KMS", $input.ssekms_key_id.is_some() || $input.ssekms_encryption_context.is_some()),
-                ("Object Lock", $input.object_lock_mode.is_some() || $input.object_lock_legal_hold_status.is_some() || $input.object_lock_retain_until_date.is_some()),
+                (
+                    "Object Lock",
+                    $input.object_lock_mode.is_some()
+                        || $input.object_lock_legal_hold_status.is_some()
+                        || $input.object_lock_retain_until_date.is_some(),
+                ),
                 ("Tagging", $input.tagging.is_some()),
                 ("Website redirection", $input.website_redirect_location.is_some()),
-                ("A grant", $input.grant_full_control.is_some() || $input.grant_read.is_some() || $input.grant_read_acp.is_some() || $input.grant_write_acp.is_some()),
+                (
+                    "A grant",
+                    $input.grant_full_control.is_some()
+                        || $input.grant_read.is_some()
+                        || $input.grant_read_acp.is_some()
+                        || $input.grant_write_acp.is_some(),
+                ),
             ],
             $input.acl.as_ref().map(|a| a.as_str()),
             $input.storage_class.as_ref().map(|c| c.as_str()),
@@ -81,7 +98,10 @@ impl ObjectMetadata {
     pub(super) fn checked(self) -> S3Result<Self> {
         let size: usize = self.user.iter().map(|(k, v)| k.len() + v.len()).sum();
         if size > USER_METADATA_MAX {
-            return Err(super::checks::custom("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size"));
+            return Err(super::checks::custom(
+                "MetadataTooLarge",
+                "Your metadata headers exceed the maximum allowed metadata size",
+            ));
         }
         Ok(self)
     }
@@ -94,7 +114,12 @@ impl ObjectMetadata {
 
 /// `aws-chunked` is framing, not content (S3.md trap 5).
 pub(super) fn without_chunked(encoding: Option<String>) -> Option<String> {
-    let kept: Vec<&str> = encoding.as_deref()?.split(',').map(str::trim).filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("aws-chunked")).collect();
+    let kept: Vec<&str> = encoding
+        .as_deref()?
+        .split(',')
+        .map(str::trim)
+        .filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
     (!kept.is_empty()).then(|| kept.join(", "))
 }
 
@@ -119,7 +144,12 @@ pub(super) fn refuse(
     }
     match storage_class {
         None | Some("STANDARD") => {}
-        Some(_) => return Err(S3Error::with_message(S3ErrorCode::InvalidStorageClass, "The storage class you specified is not valid")),
+        Some(_) => {
+            return Err(S3Error::with_message(
+                S3ErrorCode::InvalidStorageClass,
+                "The storage class you specified is not valid",
+            ));
+        }
     }
     match acl {
         None | Some("private" | "bucket-owner-full-control") => Ok(()),

@@ -2,36 +2,35 @@
 
 use std::sync::Arc;
 
-use crate::digest::checksum::{combine, Algorithm, Checksum, Hasher};
+use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
 use futures::StreamExt;
 use policy::id::UploadId;
 use policy::name::ObjectKey;
 use s3s::dto::{
     self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CompletedPart, CopyPartResult, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
-    UploadPartOutput,
+    CreateMultipartUploadOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, StdError};
 use serde::{Deserialize, Serialize};
 use storage::catalog::{BucketRow, Change, PartRow, UploadRow};
 
-use super::checks::{put_checksum, Promises, StoredChecksum, StoredETag};
+use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use super::conditions;
 use super::conditions::ReadConditions;
-use super::copy::{source_bucket, source_name, COPY_MAX};
-use super::get::open_object;
-use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
+use super::copy::{COPY_MAX, source_bucket, source_name};
 use super::framing::Content;
-use super::put::{aes256, commit, commit_recorded, commit_with_status, decode, encode, new_version, object_key, Draft};
-use super::{timestamp, unsupported, Call};
+use super::get::open_object;
+use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
+use super::put::{Draft, aes256, commit, commit_recorded, commit_with_status, decode, encode, new_version, object_key};
+use super::{Call, timestamp, unsupported};
 use crate::clock;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::read;
-use crate::seal::key::random;
 use crate::seal::VersionKey;
-use crate::write::{place, receive, Received, Target};
+use crate::seal::key::random;
+use crate::write::{Received, Target, place, receive};
 
 /// Part numbers run from 1 to this, as in S3.
 const PARTS_MAX: u32 = 10_000;
@@ -123,7 +122,10 @@ fn checksum_of(input: &CreateMultipartUploadInput) -> S3Result<UploadChecksum> {
     let Some(name) = input.checksum_algorithm.as_ref().map(dto::ChecksumAlgorithm::as_str) else {
         return match kind {
             None => Ok(UploadChecksum { algorithm: Algorithm::Crc64Nvme.name().to_owned(), full: true, named: false }),
-            Some(_) => Err(s3s::s3_error!(InvalidRequest, "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")),
+            Some(_) => Err(s3s::s3_error!(
+                InvalidRequest,
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+            )),
         };
     };
     let algorithm: Algorithm = name
@@ -131,7 +133,8 @@ fn checksum_of(input: &CreateMultipartUploadInput) -> S3Result<UploadChecksum> {
         .parse()
         .map_err(|_| s3s::s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"))?;
     let full = match (algorithm, kind) {
-        (Algorithm::Crc64Nvme, None | Some("FULL_OBJECT")) | (Algorithm::Crc32 | Algorithm::Crc32c, Some("FULL_OBJECT")) => true,
+        (Algorithm::Crc64Nvme, None | Some("FULL_OBJECT"))
+        | (Algorithm::Crc32 | Algorithm::Crc32c, Some("FULL_OBJECT")) => true,
         (Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Sha1 | Algorithm::Sha256, None | Some("COMPOSITE")) => false,
         (_, Some(kind)) => {
             return Err(S3Error::with_message(
@@ -148,8 +151,18 @@ pub(super) fn checksum_type(full: bool) -> dto::ChecksumType {
 }
 
 /// Finds an upload of this bucket and key; any other id is NoSuchUpload.
-pub(super) async fn open_upload(gateway: &Gateway, bucket: &BucketRow, key: &ObjectKey, id: &str) -> S3Result<OpenUpload> {
-    let gone = || s3s::s3_error!(NoSuchUpload, "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed.");
+pub(super) async fn open_upload(
+    gateway: &Gateway,
+    bucket: &BucketRow,
+    key: &ObjectKey,
+    id: &str,
+) -> S3Result<OpenUpload> {
+    let gone = || {
+        s3s::s3_error!(
+            NoSuchUpload,
+            "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed."
+        )
+    };
     let id: UploadId = id.parse().map_err(|_| gone())?;
     let row = gateway.catalog.upload(bucket.id, key, id).await.map_err(Error::from)?.ok_or_else(gone)?;
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
@@ -159,9 +172,10 @@ pub(super) async fn open_upload(gateway: &Gateway, bucket: &BucketRow, key: &Obj
 }
 
 fn part_number(number: i32) -> S3Result<u32> {
-    u32::try_from(number).ok().filter(|n| (1..=PARTS_MAX).contains(n)).ok_or_else(|| {
-        s3s::s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive")
-    })
+    u32::try_from(number)
+        .ok()
+        .filter(|n| (1..=PARTS_MAX).contains(n))
+        .ok_or_else(|| s3s::s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive"))
 }
 
 pub(super) async fn upload_part(
@@ -174,7 +188,8 @@ pub(super) async fn upload_part(
     }
     let number = part_number(req.input.part_number)?;
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
-    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
+    let mut content =
+        Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
     let upload = open_upload(gateway, bucket, &key, &req.input.upload_id).await?;
@@ -184,7 +199,11 @@ pub(super) async fn upload_part(
         (Some((sent, _)), _) => {
             return Err(S3Error::with_message(
                 S3ErrorCode::InvalidRequest,
-                format!("Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}", upload.checksum.algorithm.to_ascii_lowercase(), sent.name().to_ascii_lowercase()),
+                format!(
+                    "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+                    upload.checksum.algorithm.to_ascii_lowercase(),
+                    sent.name().to_ascii_lowercase()
+                ),
             ));
         }
     };
@@ -203,7 +222,13 @@ pub(super) async fn upload_part(
 }
 
 /// Writes the part's row with the request's record; a part of the same number is replaced.
-async fn keep_part(gateway: &Gateway, call: &Call, bucket: &BucketRow, upload: &OpenUpload, received: Received) -> Result<PartValues, Error> {
+async fn keep_part(
+    gateway: &Gateway,
+    call: &Call,
+    bucket: &BucketRow,
+    upload: &OpenUpload,
+    received: Received,
+) -> Result<PartValues, Error> {
     let number = received.manifest.number;
     let size = received.manifest.length;
     let values = PartValues { md5: received.md5, checksum: received.checksum.as_ref().map(StoredChecksum::full) };
@@ -211,7 +236,13 @@ async fn keep_part(gateway: &Gateway, call: &Call, bucket: &BucketRow, upload: &
     let body = received.body.id;
     let part = PartRow { number, modified: clock::now(), size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
-    let change = Change::PutPart { bucket: bucket.id, key: upload.row.key.clone(), upload: upload.row.id, part, new_body: received.body };
+    let change = Change::PutPart {
+        bucket: bucket.id,
+        key: upload.row.key.clone(),
+        upload: upload.row.id,
+        part,
+        new_body: received.body,
+    };
     commit_recorded(gateway, &call.context, change).await?;
     gateway.chunks.settle(body);
     Ok(values)
@@ -244,7 +275,10 @@ pub(super) async fn upload_part_copy(
     let range = copy_range(input.copy_source_range.as_deref(), source.size())?;
     let length = range.end - range.start;
     if length > COPY_MAX {
-        return Err(s3s::s3_error!(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"));
+        return Err(s3s::s3_error!(
+            InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
+        ));
     }
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &upload.key, number, placement: &placement };
@@ -259,13 +293,22 @@ pub(super) async fn upload_part_copy(
         ..CopyPartResult::default()
     };
     put_checksum!(result, values.checksum.as_ref().filter(|_| upload.checksum.named));
-    Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), server_side_encryption: Some(aes256()), ..Default::default() }))
+    Ok(S3Response::new(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        server_side_encryption: Some(aes256()),
+        ..Default::default()
+    }))
 }
 
 /// `bytes=first-last`, both given, inside the source.
 fn copy_range(header: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
     let Some(text) = header else { return Ok(0..size) };
-    let bad = || s3s::s3_error!(InvalidArgument, "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy");
+    let bad = || {
+        s3s::s3_error!(
+            InvalidArgument,
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy"
+        )
+    };
     let (first, last) = text.strip_prefix("bytes=").and_then(|t| t.split_once('-')).ok_or_else(bad)?;
     let first: u64 = first.parse().map_err(|_| bad())?;
     let last: u64 = last.parse().map_err(|_| bad())?;
@@ -273,7 +316,10 @@ fn copy_range(header: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>>
         return Err(bad());
     }
     if last >= size {
-        return Err(S3Error::with_message(S3ErrorCode::InvalidRange, format!("Range specified is not valid for source object of size: {size}")));
+        return Err(S3Error::with_message(
+            S3ErrorCode::InvalidRange,
+            format!("Range specified is not valid for source object of size: {size}"),
+        ));
     }
     Ok(first..last + 1)
 }
@@ -289,35 +335,47 @@ pub(super) async fn complete_multipart_upload(
     let upload = open_upload(gateway, &bucket, &key, &input.upload_id).await?;
     let wanted = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
     if wanted.is_empty() {
-        return Err(s3s::s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
+        return Err(s3s::s3_error!(
+            MalformedXML,
+            "The XML you provided was not well-formed or did not validate against our published schema"
+        ));
     }
-    let precondition = conditions::of_write(gateway, &bucket, &key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
+    let precondition =
+        conditions::of_write(gateway, &bucket, &key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
     let parts = chosen_parts(gateway, &upload, wanted).await?;
     let size: u64 = parts.iter().map(|(row, _)| row.size).sum();
     if input.mpu_object_size.is_some_and(|n| u64::try_from(n) != Ok(size)) {
-        return Err(s3s::s3_error!(InvalidRequest, "The provided 'x-amz-mp-object-size' header does not match what was computed"));
+        return Err(s3s::s3_error!(
+            InvalidRequest,
+            "The provided 'x-amz-mp-object-size' header does not match what was computed"
+        ));
     }
     let checksum = object_checksum(&upload, &parts)?;
     promised(input, checksum.as_ref())?;
     let values = ListValues { etag: combined_etag(&parts), checksum };
-    let metadata: ObjectMetadata = decode(&upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?)?;
+    let metadata: ObjectMetadata =
+        decode(&upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?)?;
     let content = encode(&parts.iter().map(|(_, values)| values).collect::<Vec<_>>())?;
     let bucket_key = gateway.keys.bucket_key(&bucket).await?;
-    let committed = commit(gateway, &call.context, Draft {
-        bucket: &bucket,
-        bucket_key: &bucket_key,
-        name: &key,
-        version: new_version()?,
-        key: &upload.key,
-        bodies: parts.into_iter().map(|(row, _)| row.body).collect(),
-        new_bodies: Vec::new(),
-        metadata: &metadata,
-        values: &values,
-        content,
-        completes: Some(upload.row.id),
-        precondition,
-        modified: clock::now(),
-    })
+    let committed = commit(
+        gateway,
+        &call.context,
+        Draft {
+            bucket: &bucket,
+            bucket_key: &bucket_key,
+            name: &key,
+            version: new_version()?,
+            key: &upload.key,
+            bodies: parts.into_iter().map(|(row, _)| row.body).collect(),
+            new_bodies: Vec::new(),
+            metadata: &metadata,
+            values: &values,
+            content,
+            completes: Some(upload.row.id),
+            precondition,
+            modified: clock::now(),
+        },
+    )
     .await;
     committed.map_err(|e| conditions::lost_race(e, input.if_match.is_some()))?;
     let mut output = CompleteMultipartUploadOutput {
@@ -338,10 +396,19 @@ type Part = (PartRow, PartValues);
 /// The parts that the client lists: ascending, all there, ETags and checksums as uploaded, none but
 /// the last too small.
 async fn chosen_parts(gateway: &Gateway, upload: &OpenUpload, wanted: &[CompletedPart]) -> S3Result<Vec<Part>> {
-    let invalid = || s3s::s3_error!(InvalidPart, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.");
-    let numbers: Vec<u32> = wanted.iter().map(|p| p.part_number.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)).collect();
+    let invalid = || {
+        s3s::s3_error!(
+            InvalidPart,
+            "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
+        )
+    };
+    let numbers: Vec<u32> =
+        wanted.iter().map(|p| p.part_number.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)).collect();
     if numbers.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
-        return Err(s3s::s3_error!(InvalidPartOrder, "The list of parts was not in ascending order. Parts must be ordered by part number."));
+        return Err(s3s::s3_error!(
+            InvalidPartOrder,
+            "The list of parts was not in ascending order. Parts must be ordered by part number."
+        ));
     }
     let mut stored = std::collections::HashMap::new();
     let mut after = 0;
@@ -440,7 +507,10 @@ fn promised(input: &CompleteMultipartUploadInput, checksum: Option<&StoredChecks
     if let Some(kind) = &input.checksum_type
         && checksum.is_some_and(|c| c.kind().as_str() != kind.as_str())
     {
-        return Err(s3s::s3_error!(InvalidRequest, "The upload was created using another checksum type. The complete request must include the same checksum type."));
+        return Err(s3s::s3_error!(
+            InvalidRequest,
+            "The upload was created using another checksum type. The complete request must include the same checksum type."
+        ));
     }
     let Some((algorithm, text)) = sent else { return Ok(()) };
     let holds = checksum.is_some_and(|c| {
@@ -451,7 +521,10 @@ fn promised(input: &CompleteMultipartUploadInput, checksum: Option<&StoredChecks
     if holds {
         Ok(())
     } else {
-        Err(S3Error::with_message(S3ErrorCode::BadDigest, format!("The {} you specified did not match the calculated checksum.", algorithm.name())))
+        Err(S3Error::with_message(
+            S3ErrorCode::BadDigest,
+            format!("The {} you specified did not match the calculated checksum.", algorithm.name()),
+        ))
     }
 }
 

@@ -10,11 +10,11 @@ use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{UploadItem, UploadQuery};
 
 use super::bucket::owner;
-use super::checks::{put_checksum, StoredETag};
+use super::checks::{StoredETag, put_checksum};
 use super::list::{page_size, url_encode, url_encoding};
-use super::multipart::{checksum_type, open_upload, UploadChecksum};
+use super::multipart::{UploadChecksum, checksum_type, open_upload};
 use super::put::{decode, object_key};
-use super::{signed, timestamp, Call};
+use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -49,7 +49,10 @@ pub(super) async fn list_parts(
     let initiator = dto::Initiator { display_name: None, id: Some(upload.row.initiator.to_string()) };
     let output = ListPartsOutput {
         bucket: Some(input.bucket),
-        checksum_algorithm: upload.checksum.named.then(|| dto::ChecksumAlgorithm::from(upload.checksum.algorithm.clone())),
+        checksum_algorithm: upload
+            .checksum
+            .named
+            .then(|| dto::ChecksumAlgorithm::from(upload.checksum.algorithm.clone())),
         checksum_type: upload.checksum.named.then(|| checksum_type(upload.checksum.full)),
         initiator: Some(initiator),
         is_truncated: Some(truncated),
@@ -103,7 +106,9 @@ pub(super) async fn list_multipart_uploads(
                 let checksum: UploadChecksum = decode(&row.checksum)?;
                 last = (Some(text(row.key.as_str())), Some(row.id.to_string()));
                 uploads.push(MultipartUpload {
-                    checksum_algorithm: checksum.named.then(|| dto::ChecksumAlgorithm::from(checksum.algorithm.clone())),
+                    checksum_algorithm: checksum
+                        .named
+                        .then(|| dto::ChecksumAlgorithm::from(checksum.algorithm.clone())),
                     checksum_type: checksum.named.then(|| checksum_type(checksum.full)),
                     initiated: Some(timestamp(row.initiated)),
                     initiator: Some(dto::Initiator { display_name: None, id: Some(row.initiator.to_string()) }),

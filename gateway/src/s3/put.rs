@@ -10,20 +10,20 @@ use s3s::dto::{self, PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
 
-use super::checks::{put_checksum, Promises, StoredChecksum, StoredETag};
+use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use super::conditions;
 use super::framing::Content;
-use super::metadata::{read_metadata, refuse_unsupported, ListValues, ObjectMetadata};
-use super::{unsupported, Call};
+use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
+use super::{Call, unsupported};
 use crate::clock;
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
+use crate::seal::VersionKey;
 use crate::seal::key::random;
 use crate::seal::value::{ManifestFacts, Owner};
-use crate::seal::VersionKey;
-use crate::write::{place, receive, Target};
+use crate::write::{Target, place, receive};
 
 /// Largest body of one PUT: 5 GiB, as in S3.
 const PUT_MAX: u64 = 5 << 30;
@@ -57,10 +57,13 @@ pub(super) async fn put_object(
     }
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
     let metadata = read_metadata!(req.input)?;
-    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
+    let mut content =
+        Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
     let bucket = call.bucket()?;
     let name = object_key(&req.input.key)?;
-    let precondition = conditions::of_write(gateway, bucket, &name, req.input.if_match.as_ref(), req.input.if_none_match.as_ref()).await?;
+    let precondition =
+        conditions::of_write(gateway, bucket, &name, req.input.if_match.as_ref(), req.input.if_none_match.as_ref())
+            .await?;
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let placement = place(gateway, &call.admitted.permit)?;
@@ -73,21 +76,25 @@ pub(super) async fn put_object(
         checksum: received.checksum.as_ref().map(StoredChecksum::full),
     };
     let body = received.body.id;
-    let committed = commit(gateway, &call.context, Draft {
-        bucket,
-        bucket_key: &bucket_key,
-        name: &name,
-        version: new_version()?,
-        key: &key,
-        bodies: vec![received.manifest],
-        new_bodies: vec![received.body],
-        metadata: &metadata,
-        values: &values,
-        content: Vec::new(),
-        completes: None,
-        precondition,
-        modified: clock::now(),
-    })
+    let committed = commit(
+        gateway,
+        &call.context,
+        Draft {
+            bucket,
+            bucket_key: &bucket_key,
+            name: &name,
+            version: new_version()?,
+            key: &key,
+            bodies: vec![received.manifest],
+            new_bodies: vec![received.body],
+            metadata: &metadata,
+            values: &values,
+            content: Vec::new(),
+            completes: None,
+            precondition,
+            modified: clock::now(),
+        },
+    )
     .await;
     committed.map_err(|e| conditions::lost_race(e, req.input.if_match.is_some()))?;
     gateway.chunks.settle(body);
@@ -103,14 +110,35 @@ pub(super) async fn put_object(
 
 /// Seals what describes the version and commits row, bodies and access record together.
 pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: Draft<'_>) -> Result<VersionRow, Error> {
-    let owner = Owner { tenant: draft.bucket.tenant, bucket: draft.bucket.id, name: draft.name.as_bytes(), version: draft.version };
+    let owner = Owner {
+        tenant: draft.bucket.tenant,
+        bucket: draft.bucket.id,
+        name: draft.name.as_bytes(),
+        version: draft.version,
+    };
     let size = draft.bodies.iter().map(|b| b.length).sum();
     let list_values = draft.bucket_key.list.seal(&owner, size, draft.modified.0, &encode(draft.values)?)?;
-    let facts = ManifestFacts { owner, bodies: &draft.bodies, length: size, modified: draft.modified.0, residency_epoch: 0, list_values: &list_values };
+    let facts = ManifestFacts {
+        owner,
+        bodies: &draft.bodies,
+        length: size,
+        modified: draft.modified.0,
+        residency_epoch: 0,
+        list_values: &list_values,
+    };
     let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
     let metadata = draft.key.seal_metadata(&owner, 0, &encode(draft.metadata)?)?;
     let envelope = draft.bucket_key.wrap(draft.key, *draft.version.as_bytes())?;
-    let row = VersionRow { version: draft.version, modified: draft.modified, size, envelope, bodies: draft.bodies, manifest, metadata, list_values };
+    let row = VersionRow {
+        version: draft.version,
+        modified: draft.modified,
+        size,
+        envelope,
+        bodies: draft.bodies,
+        manifest,
+        metadata,
+        list_values,
+    };
     context.touched(&draft.version.to_string(), draft.bucket_key.id, draft.bucket_key.version);
     context.bytes(size, None);
     let change = Change::PutVersion(Box::new(PutVersion {
@@ -126,7 +154,11 @@ pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: D
 }
 
 /// Commits a change together with the request's opening record: one batch, one sync.
-pub(super) async fn commit_recorded(gateway: &Gateway, context: &RequestContext, change: Change) -> Result<storage::catalog::Committed, Error> {
+pub(super) async fn commit_recorded(
+    gateway: &Gateway,
+    context: &RequestContext,
+    change: Change,
+) -> Result<storage::catalog::Committed, Error> {
     commit_with_status(gateway, context, change, 200).await
 }
 
@@ -153,8 +185,10 @@ pub(super) fn object_key(key: &str) -> S3Result<ObjectKey> {
 }
 
 pub(super) fn length_of(length: Option<i64>) -> S3Result<u64> {
-    let length = length.ok_or_else(|| s3s::s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header."))?;
-    let length = u64::try_from(length).map_err(|_| s3s::s3_error!(InvalidArgument, "Content-Length is not a length"))?;
+    let length = length
+        .ok_or_else(|| s3s::s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header."))?;
+    let length =
+        u64::try_from(length).map_err(|_| s3s::s3_error!(InvalidArgument, "Content-Length is not a length"))?;
     if length > PUT_MAX {
         return Err(s3s::s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
     }

@@ -11,7 +11,7 @@ use storage::geometry::{SEGMENT_PLAIN, TAG};
 
 use super::key::SecretKey;
 use super::suite::Cipher;
-use super::{SealError, Suite, FORMAT, MAGIC};
+use super::{FORMAT, MAGIC, SealError, Suite};
 
 /// Segments of a body of `length` plaintext bytes; an empty body has one empty segment.
 #[must_use]
@@ -176,7 +176,13 @@ mod tests {
         let mut short = segments[1].clone();
         short.truncate(100);
         assert!(!open(1, short, length));
-        let other = BodyOpener::new(Suite::Aes256Gcm, &SecretKey::from_bytes([1; 32]), BodyId::from_bytes([8; 16]), length as u64).unwrap();
+        let other = BodyOpener::new(
+            Suite::Aes256Gcm,
+            &SecretKey::from_bytes([1; 32]),
+            BodyId::from_bytes([8; 16]),
+            length as u64,
+        )
+        .unwrap();
         assert!(other.open(1, &mut segments[1].clone()).is_err(), "swapped between bodies");
     }
 

@@ -1,11 +1,11 @@
 //! A suite names AEAD, key derivation and wrap together. Its id stands in the label of every
 //! derivation and in every AAD, so that nothing sealed under one suite opens under another.
 
-use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_256_GCM, CHACHA20_POLY1305};
+use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
 
 use super::key::SecretKey;
-use super::{SealError, FORMAT, MAGIC};
+use super::{FORMAT, MAGIC, SealError};
 
 /// Bytes that an AEAD tag adds.
 pub const TAG: usize = 16;

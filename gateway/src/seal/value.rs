@@ -9,12 +9,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use policy::id::{BucketId, TenantId, VersionId};
-use ring::digest::{digest, SHA256};
+use ring::digest::{SHA256, digest};
 use storage::catalog::{Location, ManifestBody};
 
-use super::key::{random, SecretKey, VersionKey};
+use super::key::{SecretKey, VersionKey, random};
 use super::wrap::commitment;
-use super::{SealError, Suite, FORMAT, MAGIC};
+use super::{FORMAT, MAGIC, SealError, Suite};
 
 const NONCE_ZERO: [u8; 12] = [0; 12];
 const SALT: usize = 32;
@@ -267,7 +267,12 @@ mod tests {
                 length: 10,
                 location: Location::Inline,
                 envelope: key
-                    .wrap_data_key(TenantId::from_bytes([1; 16]), BucketId::from_bytes([2; 16]), [n; 16], &SecretKey::random().unwrap())
+                    .wrap_data_key(
+                        TenantId::from_bytes([1; 16]),
+                        BucketId::from_bytes([2; 16]),
+                        [n; 16],
+                        &SecretKey::random().unwrap(),
+                    )
                     .unwrap(),
             })
             .collect()
@@ -277,7 +282,14 @@ mod tests {
     fn a_manifest_proves_its_bodies() {
         let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
         let bodies = bodies(&key);
-        let facts = ManifestFacts { owner: owner(b"a"), bodies: &bodies, length: 20, modified: 5, residency_epoch: 0, list_values: b"lv" };
+        let facts = ManifestFacts {
+            owner: owner(b"a"),
+            bodies: &bodies,
+            length: 20,
+            modified: 5,
+            residency_epoch: 0,
+            list_values: b"lv",
+        };
         let sealed = key.seal_manifest(&facts, b"content").unwrap();
         assert_eq!(key.open_manifest(&facts, &sealed).unwrap(), b"content");
         let swapped: Vec<_> = bodies.iter().rev().cloned().collect();

@@ -1,8 +1,8 @@
 //! Golden vectors: what format 1 writes for fixed keys may never change.
 
 use policy::id::BodyId;
-use ring::digest::{digest, SHA256};
-use serde_json::{json, Value};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
 use storage::geometry::{SEGMENT_PLAIN, STRIDE, TAG};
 
 use super::body::BodySealer;
@@ -34,7 +34,10 @@ fn body(suite: Suite, length: usize) -> Value {
 #[test]
 fn format_1_never_changes() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors.json");
-    let bodies: Vec<Value> = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305].into_iter().flat_map(|s| [0, 100, 66_000].map(|n| body(s, n))).collect();
+    let bodies: Vec<Value> = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305]
+        .into_iter()
+        .flat_map(|s| [0, 100, 66_000].map(|n| body(s, n)))
+        .collect();
     let now = json!({ "format": 1, "bodies": bodies });
     if std::env::var_os("GOTGAN_WRITE_DOCS").is_some() {
         std::fs::write(path, serde_json::to_string_pretty(&now).unwrap()).unwrap();

@@ -17,9 +17,9 @@
 use policy::id::{BucketId, TenantId};
 use subtle::ConstantTimeEq;
 
-use super::key::{random, SecretKey, VersionKey};
+use super::key::{SecretKey, VersionKey, random};
 use super::suite::TAG;
-use super::{SealError, Suite, FORMAT, MAGIC};
+use super::{FORMAT, MAGIC, SealError, Suite};
 
 /// Bytes of a wrapped key.
 pub const WRAPPED_LEN: usize = 134;
@@ -64,12 +64,7 @@ impl WrapContext {
 ///
 /// # Errors
 /// `Random` when the system gives no salt.
-pub fn wrap(
-    suite: Suite,
-    wrapping: &SecretKey,
-    context: &WrapContext,
-    key: &SecretKey,
-) -> Result<Vec<u8>, SealError> {
+pub fn wrap(suite: Suite, wrapping: &SecretKey, context: &WrapContext, key: &SecretKey) -> Result<Vec<u8>, SealError> {
     let salt = random::<32>()?;
     let aad = context.bytes(suite);
     let one_time = suite.derive(wrapping, "wrap", &salt);
@@ -99,11 +94,7 @@ pub fn wrapped_by(bytes: &[u8]) -> Result<(Suite, [u8; 16], u32), SealError> {
 ///
 /// # Errors
 /// `Malformed` for another shape; `Refused` for another key, another context or changed bytes.
-pub fn unwrap(
-    wrapping: &SecretKey,
-    context: &WrapContext,
-    bytes: &[u8],
-) -> Result<(Suite, SecretKey), SealError> {
+pub fn unwrap(wrapping: &SecretKey, context: &WrapContext, bytes: &[u8]) -> Result<(Suite, SecretKey), SealError> {
     let (suite, id, version, rest) = split(bytes)?;
     if id != context.wrapping || version != context.wrapping_version {
         return Err(SealError::Refused("wrapped key"));

@@ -31,8 +31,22 @@ fn place(country: &str) -> VerifiedPlace {
     })
 }
 
-fn ask<'a>(operation: Operation, actor: Option<&'a Actor>, bucket: Option<&'a BucketFacts>, places: &'a [VerifiedPlace]) -> Request<'a> {
-    Request { operation, actor, bucket, source: None, expected_owner: None, expected_source_owner: None, tenant_residency: None, places }
+fn ask<'a>(
+    operation: Operation,
+    actor: Option<&'a Actor>,
+    bucket: Option<&'a BucketFacts>,
+    places: &'a [VerifiedPlace],
+) -> Request<'a> {
+    Request {
+        operation,
+        actor,
+        bucket,
+        source: None,
+        expected_owner: None,
+        expected_source_owner: None,
+        tenant_residency: None,
+        places,
+    }
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

@@ -11,15 +11,15 @@ use bytes::Bytes;
 use policy::id::{BucketId, SessionId, TenantId, UploadId};
 use policy::name::{BucketName, ObjectKey};
 use policy::time::UtcMillis;
-use ring::digest::{digest, SHA256};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, ErrorKind, ReadOptions, ReadTier, DB};
+use ring::digest::{SHA256, digest};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, ReadTier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::decode;
 use super::{
-    keys, BucketRow, Catalog, CatalogError, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow, ListPage,
-    ListQuery, Location, ObjectView, PartRow, RecordQuery, UploadPage, UploadQuery, UploadRow, VersionRow,
+    BucketRow, Catalog, CatalogError, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow, ListPage,
+    ListQuery, Location, ObjectView, PartRow, RecordQuery, UploadPage, UploadQuery, UploadRow, VersionRow, keys,
 };
 use crate::engine::{Content, Engine};
 use crate::log::{self, LogEntry};
@@ -118,7 +118,8 @@ impl RocksCatalog {
     /// # Errors
     /// `Database` when RocksDB refuses, `Corrupt` when rows make no sense.
     pub fn open(dir: &Path, options: &CatalogOptions) -> Result<Arc<Self>, CatalogError> {
-        let families = FAMILIES.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, options.engine.family(*content)));
+        let families =
+            FAMILIES.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, options.engine.family(*content)));
         let db = DB::open_cf_descriptors(&options.engine.database(), dir, families)?;
         let session = SessionRow { id: options.session, stream: 0, opened: options.now, closed: None };
         let mut shared = Shared {
@@ -220,17 +221,33 @@ impl RocksCatalog {
 }
 
 impl Shared {
-    pub(super) fn get(&self, family: &ColumnFamily, key: &[u8], options: &ReadOptions) -> Result<Option<Vec<u8>>, CatalogError> {
+    pub(super) fn get(
+        &self,
+        family: &ColumnFamily,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Vec<u8>>, CatalogError> {
         Ok(self.db.get_pinned_cf_opt(family, key, options)?.map(|v| v.to_vec()))
     }
 
-    fn current_at(&self, bucket: BucketId, name: &[u8], options: &ReadOptions) -> Result<Option<CurrentRow>, CatalogError> {
+    fn current_at(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<CurrentRow>, CatalogError> {
         let row = self.db.get_pinned_cf_opt(self.current_cf()?, keys::current(bucket, name), options)?;
         row.map(|bytes| decode("current", &bytes)).transpose()
     }
 
     /// The version behind a current row, checked against the digest there.
-    pub(super) fn version_at(&self, bucket: BucketId, name: &[u8], current: &CurrentRow, options: &ReadOptions) -> Result<VersionRow, CatalogError> {
+    pub(super) fn version_at(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        current: &CurrentRow,
+        options: &ReadOptions,
+    ) -> Result<VersionRow, CatalogError> {
         let key = keys::version(bucket, name, current.sequence);
         let bytes = self.db.get_pinned_cf_opt(self.versions_cf()?, key, options)?;
         let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("version row missing".to_owned()))?;
@@ -302,7 +319,12 @@ impl Shared {
 
     fn end_session(&self, now: UtcMillis) -> Result<(), CatalogError> {
         let row = SessionRow { closed: Some(now), ..self.session.clone() };
-        self.db.put_cf_opt(self.sessions_cf()?, row.stream.to_be_bytes(), super::rows::encode(&row)?, &writer::synced())?;
+        self.db.put_cf_opt(
+            self.sessions_cf()?,
+            row.stream.to_be_bytes(),
+            super::rows::encode(&row)?,
+            &writer::synced(),
+        )?;
         Ok(())
     }
 }
@@ -320,7 +342,12 @@ impl Catalog for RocksCatalog {
         Ok(buckets.by_name.get(name).cloned())
     }
 
-    async fn buckets(&self, tenant: TenantId, after: Option<&BucketName>, limit: usize) -> Result<Vec<Arc<BucketRow>>, CatalogError> {
+    async fn buckets(
+        &self,
+        tenant: TenantId,
+        after: Option<&BucketName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<BucketRow>>, CatalogError> {
         let buckets = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let range = buckets.by_name.range::<BucketName, _>((from, std::ops::Bound::Unbounded));
@@ -362,7 +389,12 @@ impl Catalog for RocksCatalog {
         self.cached(move |shared, tier| shared.get(shared.control_cf()?, &key, &tiered(tier))).await
     }
 
-    async fn controls(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<super::ControlItem>, CatalogError> {
+    async fn controls(
+        &self,
+        kind: ControlKind,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<super::ControlItem>, CatalogError> {
         let after = after.map(<[u8]>::to_vec);
         self.blocking(move |shared| shared.controls_page(kind, after.as_deref(), limit)).await
     }
@@ -410,7 +442,9 @@ impl Shared {
             }
         }
         let mut out = Vec::new();
-        while out.len() < query.limit && let Some((key, value)) = cursor.item() {
+        while out.len() < query.limit
+            && let Some((key, value)) = cursor.item()
+        {
             let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
             out.push(entry.ok_or_else(|| CatalogError::Corrupt("log entry".to_owned()))?);
             cursor.next();

@@ -191,7 +191,8 @@ pub(crate) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
 
 /// Decodes a row of the table `what`.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CatalogError> {
-    let body = bytes.strip_prefix(&[VERSION]).ok_or_else(|| CatalogError::Corrupt(format!("{what}: unknown version")))?;
+    let body =
+        bytes.strip_prefix(&[VERSION]).ok_or_else(|| CatalogError::Corrupt(format!("{what}: unknown version")))?;
     postcard::from_bytes(body).map_err(|e| CatalogError::Corrupt(format!("{what}: {e}")))
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use policy::id::{BodyId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Shared;
 use super::files::SegmentFile;
 use super::index::{Batch, ChunkRow};
-use super::Shared;
 use crate::chunk::ChunkId;
 use crate::error::StoreError;
 use crate::placement::PoolId;

@@ -137,7 +137,8 @@ impl Files {
     /// Bytes of segment files and of the chunks in them.
     pub fn usage(&self) -> FileRow {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.values().fold(FileRow::default(), |sum, row| FileRow { size: sum.size + row.size, live: sum.live + row.live })
+        rows.values()
+            .fold(FileRow::default(), |sum, row| FileRow { size: sum.size + row.size, live: sum.live + row.live })
     }
 
     /// Gives back what was allocated ahead.
@@ -158,7 +159,11 @@ impl SegmentFile {
             // Some file systems (tmpfs before Linux 6.6, some network ones) refuse direct I/O.
             Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {
                 tracing::warn!(path = %path.display(), "no direct I/O here: segment files are written through the page cache");
-                options().create_new(false).create(true).open(&path).map_err(|e| StoreError::io("create a segment file", e))?
+                options()
+                    .create_new(false)
+                    .create(true)
+                    .open(&path)
+                    .map_err(|e| StoreError::io("create a segment file", e))?
             }
             Err(e) => return Err(StoreError::io("create a segment file", e)),
         };
@@ -215,7 +220,8 @@ fn number_of(path: &Path) -> Option<u64> {
 }
 
 fn trim(path: &Path, size: u64) -> Result<(), StoreError> {
-    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(|e| StoreError::io("trim a segment file", e))?;
+    let file =
+        std::fs::OpenOptions::new().write(true).open(path).map_err(|e| StoreError::io("trim a segment file", e))?;
     let length = file.metadata().map_err(|e| StoreError::io("trim a segment file", e))?.len();
     if length > size {
         file.set_len(size).map_err(|e| StoreError::io("trim a segment file", e))?;

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use policy::id::{BodyId, SessionId, StoreId};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, ErrorKind, ReadOptions, ReadTier, WriteBatch, WriteOptions, DB};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

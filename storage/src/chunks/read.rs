@@ -10,7 +10,7 @@ use rustix::io::ReadWriteFlags;
 
 use super::files::SegmentFile;
 use super::index::ChunkRow;
-use super::{blocking, Shared};
+use super::{Shared, blocking};
 use crate::buffer::PooledBuffer;
 use crate::chunk::ChunkId;
 use crate::error::StoreError;
@@ -70,7 +70,12 @@ async fn look(shared: &Arc<Shared>, id: ChunkId) -> Result<ChunkRow, StoreError>
     row.ok_or(StoreError::Absent(id))
 }
 
-async fn fetch(shared: &Arc<Shared>, id: ChunkId, row: &ChunkRow, wanted: &Range<u32>) -> Result<SegmentRun, StoreError> {
+async fn fetch(
+    shared: &Arc<Shared>,
+    id: ChunkId,
+    row: &ChunkRow,
+    wanted: &Range<u32>,
+) -> Result<SegmentRun, StoreError> {
     let until = wanted.end.min(row.shape.segments);
     if wanted.start >= until {
         return Err(StoreError::Malformed("segment range"));
@@ -96,10 +101,16 @@ async fn fetch(shared: &Arc<Shared>, id: ChunkId, row: &ChunkRow, wanted: &Range
 }
 
 /// Fills the front of the buffer; none when the file is too short.
-async fn fill(file: Arc<SegmentFile>, mut buffer: PooledBuffer, length: usize, offset: u64) -> Result<Option<PooledBuffer>, StoreError> {
+async fn fill(
+    file: Arc<SegmentFile>,
+    mut buffer: PooledBuffer,
+    length: usize,
+    offset: u64,
+) -> Result<Option<PooledBuffer>, StoreError> {
     let Some(front) = buffer.get_mut(..length) else { return Err(StoreError::Malformed("segment range")) };
     // Zero when it is not in the page cache, or on a file system without the flag.
-    let had = rustix::io::preadv2(file.reader(), &mut [IoSliceMut::new(front)], offset, ReadWriteFlags::NOWAIT).unwrap_or_default();
+    let had = rustix::io::preadv2(file.reader(), &mut [IoSliceMut::new(front)], offset, ReadWriteFlags::NOWAIT)
+        .unwrap_or_default();
     if had == length {
         return Ok(Some(buffer));
     }

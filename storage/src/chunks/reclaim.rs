@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::committer::{Job, Written};
 use super::index::ChunkRow;
-use super::{blocking, scrub, ChunkStore, Shared};
+use super::{ChunkStore, Shared, blocking, scrub};
 use crate::chunk::{ChunkId, SealedChunk};
 use crate::error::StoreError;
 

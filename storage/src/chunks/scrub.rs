@@ -3,9 +3,9 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::index::{read_key, ChunkRow};
-use super::{blocking, ChunkStore, Shared};
-use crate::chunk::{sums, ChunkId};
+use super::index::{ChunkRow, read_key};
+use super::{ChunkStore, Shared, blocking};
+use crate::chunk::{ChunkId, sums};
 use crate::error::StoreError;
 
 /// What one step of a scrub found.
@@ -53,5 +53,9 @@ pub(super) fn whole(shared: &Shared, id: ChunkId, row: &ChunkRow) -> Result<Vec<
     let file = shared.files.get(row.file)?;
     let mut stored = vec![0; row.shape.stored()];
     file.reader().read_exact_at(&mut stored, row.offset).map_err(|e| StoreError::io("read a segment file", e))?;
-    if sums(id, row.shape, &stored) == row.sums { Ok(stored) } else { Err(StoreError::Corrupt { chunk: id, segment: 0 }) }
+    if sums(id, row.shape, &stored) == row.sums {
+        Ok(stored)
+    } else {
+        Err(StoreError::Corrupt { chunk: id, segment: 0 })
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use policy::decide::{decide, BucketFacts, Request};
+use policy::decide::{BucketFacts, Request, decide};
 use policy::id::{BucketId, PrincipalId, TenantId};
 use policy::operation::Operation;
 use policy::place::{Assurance, Country, Place};
@@ -33,7 +33,8 @@ fn open(dir: &Path, session: u8, country: &str) -> Arc<ChunkStore> {
 /// A placement on this store, as if it stood in Korea.
 fn placement(store: &ChunkStore) -> Placement {
     let tenant = TenantId::from_bytes([1; 16]);
-    let actor = Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
+    let actor =
+        Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let permit = decide(&Request {
         operation: Operation::PutObject,
@@ -70,7 +71,10 @@ async fn a_body_exists_when_it_is_finished_and_until_it_is_deleted() {
     drop(begin(&store, 6).await);
     assert!(matches!(store.read(id(6), 0..1).await, Err(StoreError::Absent(_))), "dropped without finish");
     let mut run = store.read(id(5), 1..9).await.unwrap();
-    assert_eq!((run.count(), run.segment_mut(0).unwrap().len(), run.segment_mut(1).unwrap().len()), (2, SEGMENT_SEALED, 1000));
+    assert_eq!(
+        (run.count(), run.segment_mut(0).unwrap().len(), run.segment_mut(1).unwrap().len()),
+        (2, SEGMENT_SEALED, 1000)
+    );
     assert!(run.segment_mut(1).unwrap().iter().all(|b| *b == 5));
     assert_eq!(store.unsettled(10).await.unwrap().len(), 1);
     store.shutdown().await.unwrap();

@@ -8,9 +8,9 @@ use policy::id::{BodyId, StoreId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::Shared;
 use super::committer::{Job, Written};
 use super::index::ChunkRow;
-use super::Shared;
 use crate::chunk::SealedChunk;
 use crate::error::StoreError;
 use crate::placement::PoolId;
@@ -98,6 +98,12 @@ impl BodyWriter {
 pub(super) fn keep(shared: &Shared, chunk: &SealedChunk) -> Result<Written, StoreError> {
     let room = shared.files.reserve(chunk.shape().footprint())?;
     room.file.write(chunk.blocks(), room.offset)?;
-    let row = ChunkRow { file: room.file.number, offset: room.offset, shape: chunk.shape(), sums: chunk.sums(), session: shared.session };
+    let row = ChunkRow {
+        file: room.file.number,
+        offset: room.offset,
+        shape: chunk.shape(),
+        sums: chunk.sums(),
+        session: shared.session,
+    };
     Ok(Written { id: chunk.id(), row, file: room.file })
 }

@@ -1,9 +1,12 @@
 //! The compression function over one stream, or over eight or sixteen in the lanes of vector registers.
-#![expect(unsafe_code, reason = "a function that uses vector registers may only be called where the processor has them")]
+#![expect(
+    unsafe_code,
+    reason = "a function that uses vector registers may only be called where the processor has them"
+)]
 
-use std::collections::VecDeque;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as arch;
+use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -108,7 +111,8 @@ pub(super) fn width() -> usize {
 /// Digests the blocks of up to [`width`] streams, side by side while more than one has some.
 pub(super) fn digest(streams: &mut [(State, VecDeque<Blocks>)]) {
     loop {
-        let mut active: Vec<&mut (State, VecDeque<Blocks>)> = streams.iter_mut().filter(|(_, blocks)| !blocks.is_empty()).collect();
+        let mut active: Vec<&mut (State, VecDeque<Blocks>)> =
+            streams.iter_mut().filter(|(_, blocks)| !blocks.is_empty()).collect();
         let run = active.iter().filter_map(|(_, blocks)| blocks.front().map(Bytes::len)).min().unwrap_or(0);
         match active.as_mut_slice() {
             [] => return,
@@ -228,26 +232,66 @@ macro_rules! vectors {
 }
 
 #[cfg(target_arch = "x86_64")]
-macro_rules! rotate8 { ($x:expr, $s:literal) => { arch::_mm256_or_si256(arch::_mm256_slli_epi32::<$s>($x), arch::_mm256_srli_epi32::<{ 32 - $s }>($x)) }; }
+macro_rules! rotate8 {
+    ($x:expr, $s:literal) => {
+        arch::_mm256_or_si256(arch::_mm256_slli_epi32::<$s>($x), arch::_mm256_srli_epi32::<{ 32 - $s }>($x))
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! pick8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($d, arch::_mm256_and_si256($b, arch::_mm256_xor_si256($c, $d))) }; }
+macro_rules! pick8 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm256_xor_si256($d, arch::_mm256_and_si256($b, arch::_mm256_xor_si256($c, $d)))
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! choose8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($c, arch::_mm256_and_si256($d, arch::_mm256_xor_si256($b, $c))) }; }
+macro_rules! choose8 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm256_xor_si256($c, arch::_mm256_and_si256($d, arch::_mm256_xor_si256($b, $c)))
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! odd8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($b, arch::_mm256_xor_si256($c, $d)) }; }
+macro_rules! odd8 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm256_xor_si256($b, arch::_mm256_xor_si256($c, $d))
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! last8 { ($b:expr, $c:expr, $d:expr) => { arch::_mm256_xor_si256($c, arch::_mm256_or_si256($b, arch::_mm256_xor_si256($d, arch::_mm256_set1_epi32(-1)))) }; }
+macro_rules! last8 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm256_xor_si256($c, arch::_mm256_or_si256($b, arch::_mm256_xor_si256($d, arch::_mm256_set1_epi32(-1))))
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! rotate16 { ($x:expr, $s:literal) => { arch::_mm512_rol_epi32::<$s>($x) }; }
+macro_rules! rotate16 {
+    ($x:expr, $s:literal) => {
+        arch::_mm512_rol_epi32::<$s>($x)
+    };
+}
 // Truth tables of three inputs, as the instruction numbers them.
 #[cfg(target_arch = "x86_64")]
-macro_rules! pick16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0xca>($b, $c, $d) }; }
+macro_rules! pick16 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm512_ternarylogic_epi32::<0xca>($b, $c, $d)
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! choose16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0xe4>($b, $c, $d) }; }
+macro_rules! choose16 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm512_ternarylogic_epi32::<0xe4>($b, $c, $d)
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! odd16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0x96>($b, $c, $d) }; }
+macro_rules! odd16 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm512_ternarylogic_epi32::<0x96>($b, $c, $d)
+    };
+}
 #[cfg(target_arch = "x86_64")]
-macro_rules! last16 { ($b:expr, $c:expr, $d:expr) => { arch::_mm512_ternarylogic_epi32::<0x39>($b, $c, $d) }; }
+macro_rules! last16 {
+    ($b:expr, $c:expr, $d:expr) => {
+        arch::_mm512_ternarylogic_epi32::<0x39>($b, $c, $d)
+    };
+}
 
 #[cfg(target_arch = "x86_64")]
 vectors!(eight, "avx2", 8, _mm256_setr_epi32(0 1 2 3 4 5 6 7), _mm256_set1_epi32, _mm256_add_epi32, _mm256_storeu_si256, rotate8, pick8, choose8, odd8, last8);

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use policy::id::{BodyId, BucketId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
-use ring::digest::{digest, SHA256};
+use ring::digest::{SHA256, digest};
 use rocksdb::{ColumnFamily, ReadOptions, WriteBatch};
 use serde::Serialize;
 
-use super::writer::{database, synced, SEQUENCE_KEY};
 use super::Shared;
+use super::writer::{SEQUENCE_KEY, database, synced};
 use crate::catalog::rows::encode;
 use crate::catalog::{
-    keys, BodyRow, BodyState, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, GarbageRow, Location, NewBody,
-    PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow,
+    BodyRow, BodyState, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, GarbageRow, Location,
+    NewBody, PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow, keys,
 };
 use crate::log::LogPosition;
 
@@ -102,7 +102,9 @@ impl<'a> Batch<'a> {
             }
             Change::DeleteVersions { bucket, objects } => self.delete_versions(bucket, &objects, sequence),
             Change::CreateUpload(row) => self.create_upload(row),
-            Change::PutPart { bucket, key, upload, part, new_body } => self.put_part((bucket, &key, upload), part, new_body, sequence),
+            Change::PutPart { bucket, key, upload, part, new_body } => {
+                self.put_part((bucket, &key, upload), part, new_body, sequence)
+            }
             Change::AbortUpload { bucket, key, upload } => self.abort_upload(bucket, &key, upload, sequence),
             Change::PutControl(rows) => self.put_control(rows),
             Change::Condemn(body) => self.condemn(body),
@@ -151,7 +153,8 @@ impl<'a> Batch<'a> {
             Some(upload) => self.parts_of_upload(put.bucket, name, upload)?,
         };
         let shared = self.shared_bodies(&put, &parts)?;
-        let old_version = old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(database)?;
+        let old_version =
+            old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(database)?;
         // From here on nothing is refused.
         for body in &put.new_bodies {
             self.new_body(body)?;
@@ -200,7 +203,12 @@ impl<'a> Batch<'a> {
         Ok(shared)
     }
 
-    fn delete_versions(&mut self, bucket: BucketId, objects: &[(ObjectKey, Precondition)], sequence: u64) -> Outcome<Applied> {
+    fn delete_versions(
+        &mut self,
+        bucket: BucketId,
+        objects: &[(ObjectKey, Precondition)],
+        sequence: u64,
+    ) -> Outcome<Applied> {
         self.open_bucket(bucket)?;
         let mut applied = Applied::default();
         for (place, (key, precondition)) in objects.iter().enumerate() {
@@ -214,7 +222,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Of an open bucket. Nothing was changed when it refuses.
-    fn delete_version(&mut self, bucket: BucketId, key: &ObjectKey, precondition: Precondition, sequence: u64) -> Outcome<Applied> {
+    fn delete_version(
+        &mut self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        precondition: Precondition,
+        sequence: u64,
+    ) -> Outcome<Applied> {
         let name = key.as_bytes();
         let old = self.current_of(bucket, name).map_err(database)?;
         if old.is_none() && precondition == Precondition::None {
@@ -237,7 +251,13 @@ impl<'a> Batch<'a> {
         Ok(Applied::row(digest))
     }
 
-    fn put_part(&mut self, at: (BucketId, &ObjectKey, UploadId), part: PartRow, new_body: NewBody, sequence: u64) -> Outcome<Applied> {
+    fn put_part(
+        &mut self,
+        at: (BucketId, &ObjectKey, UploadId),
+        part: PartRow,
+        new_body: NewBody,
+        sequence: u64,
+    ) -> Outcome<Applied> {
         let (bucket, key, upload) = at;
         self.open_bucket(bucket)?;
         if self.upload_of(bucket, key.as_bytes(), upload).map_err(database)?.is_none() {
@@ -337,9 +357,11 @@ impl<'a> Batch<'a> {
 
     fn reference(&mut self, body: BodyId) -> Outcome<()> {
         match self.body_of(body).map_err(database)? {
-            Some(BodyRow { state: BodyState::Live { refs }, location, sealed_bytes, digest, session }) => {
-                self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs + 1 }, location, sealed_bytes, digest, session })
-            }
+            Some(BodyRow { state: BodyState::Live { refs }, location, sealed_bytes, digest, session }) => self
+                .keep_body(
+                    body,
+                    BodyRow { state: BodyState::Live { refs: refs + 1 }, location, sealed_bytes, digest, session },
+                ),
             _ => refuse(Refusal::BodyGone),
         }
     }
@@ -348,12 +370,16 @@ impl<'a> Batch<'a> {
     fn release(&mut self, body: BodyId, sequence: u64) -> Outcome<()> {
         let Some(row) = self.body_of(body).map_err(database)? else { return Ok(()) };
         match row.state {
-            BodyState::Live { refs } if refs > 1 => self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs - 1 }, ..row }),
+            BodyState::Live { refs } if refs > 1 => {
+                self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs - 1 }, ..row })
+            }
             BodyState::Live { .. } => {
                 self.write.delete_cf(self.shared.bodies_cf().map_err(database)?, body.as_bytes());
                 self.bodies.insert(body, None);
                 match row.location {
-                    Location::Inline => self.write.delete_cf(self.shared.inline_cf().map_err(database)?, body.as_bytes()),
+                    Location::Inline => {
+                        self.write.delete_cf(self.shared.inline_cf().map_err(database)?, body.as_bytes())
+                    }
                     Location::Chunks { .. } => {
                         let row = GarbageRow { retired: sequence, body };
                         self.put(Shared::garbage_cf, &keys::garbage(sequence, body), &row)?;
@@ -365,7 +391,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn drop_version(&mut self, bucket: BucketId, name: &[u8], current: Option<&CurrentRow>, version: Option<VersionRow>, sequence: u64) -> Outcome<()> {
+    fn drop_version(
+        &mut self,
+        bucket: BucketId,
+        name: &[u8],
+        current: Option<&CurrentRow>,
+        version: Option<VersionRow>,
+        sequence: u64,
+    ) -> Outcome<()> {
         let (Some(current), Some(version)) = (current, version) else { return Ok(()) };
         for body in version.bodies {
             self.release(body.body, sequence)?;
@@ -376,7 +409,15 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn drop_upload(&mut self, bucket: BucketId, name: &[u8], upload: UploadId, parts: &[PartRow], kept: &[BodyId], sequence: u64) -> Outcome<()> {
+    fn drop_upload(
+        &mut self,
+        bucket: BucketId,
+        name: &[u8],
+        upload: UploadId,
+        parts: &[PartRow],
+        kept: &[BodyId],
+        sequence: u64,
+    ) -> Outcome<()> {
         let kept: std::collections::HashSet<&BodyId> = kept.iter().collect();
         for part in parts {
             if !kept.contains(&part.body.body) {
@@ -398,7 +439,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn put<T: Serialize>(&mut self, family: fn(&Shared) -> Result<&ColumnFamily, CatalogError>, key: &[u8], row: &T) -> Outcome<[u8; 32]> {
+    fn put<T: Serialize>(
+        &mut self,
+        family: fn(&Shared) -> Result<&ColumnFamily, CatalogError>,
+        key: &[u8],
+        row: &T,
+    ) -> Outcome<[u8; 32]> {
         let bytes = encode(row).map_err(database)?;
         self.write.put_cf(family(self.shared).map_err(database)?, key, &bytes);
         let mut out = [0; 32];

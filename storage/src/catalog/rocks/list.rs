@@ -3,13 +3,13 @@
 
 use policy::id::UploadId;
 use policy::name::ObjectKey;
-use rocksdb::{DBRawIteratorWithThreadMode, ReadOptions, DB};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
 
 use super::Shared;
 use crate::catalog::rows::decode;
 use crate::catalog::{
-    keys, After, CatalogError, ControlKind, CurrentRow, GarbageRow, ListItem, ListPage, ListQuery, PartRow, UploadItem, UploadPage,
-    UploadQuery, UploadRow,
+    After, CatalogError, ControlKind, CurrentRow, GarbageRow, ListItem, ListPage, ListQuery, PartRow, UploadItem,
+    UploadPage, UploadQuery, UploadRow, keys,
 };
 
 type Cursor<'a> = DBRawIteratorWithThreadMode<'a, DB>;
@@ -71,7 +71,9 @@ impl Shared {
         let Some(from) = after.checked_add(1) else { return Ok(out) };
         let mut cursor = self.bounded(self.parts_cf()?, upload.as_bytes());
         cursor.seek(keys::part(upload, from));
-        while out.len() < limit && let Some((_, value)) = cursor.item() {
+        while out.len() < limit
+            && let Some((_, value)) = cursor.item()
+        {
             out.push(decode("part", value)?);
             cursor.next();
         }
@@ -79,7 +81,12 @@ impl Shared {
         Ok(out)
     }
 
-    pub(super) fn controls_page(&self, kind: ControlKind, after: Option<&[u8]>, limit: usize) -> Result<Vec<crate::catalog::ControlItem>, CatalogError> {
+    pub(super) fn controls_page(
+        &self,
+        kind: ControlKind,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<crate::catalog::ControlItem>, CatalogError> {
         let prefix = keys::control(kind, &[]);
         let mut cursor = self.bounded(self.control_cf()?, &prefix);
         match after {
@@ -93,7 +100,9 @@ impl Shared {
             }
         }
         let mut out = Vec::new();
-        while out.len() < limit && let Some((key, value)) = cursor.item() {
+        while out.len() < limit
+            && let Some((key, value)) = cursor.item()
+        {
             out.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
             cursor.next();
         }
@@ -105,7 +114,9 @@ impl Shared {
         let mut cursor = self.db.raw_iterator_cf(self.garbage_cf()?);
         cursor.seek_to_first();
         let mut out = Vec::new();
-        while out.len() < limit && let Some((_, value)) = cursor.item() {
+        while out.len() < limit
+            && let Some((_, value)) = cursor.item()
+        {
             let row: GarbageRow = decode("garbage", value)?;
             if row.retired > horizon {
                 break;

@@ -8,10 +8,10 @@ use policy::id::{BodyId, BucketId, UploadId};
 use policy::name::BucketName;
 use rocksdb::ReadOptions;
 
-use super::apply::{refuse, Batch, Outcome, Overlay};
+use super::apply::{Batch, Outcome, Overlay, refuse};
 use super::writer::database;
 use crate::catalog::rows::decode;
-use crate::catalog::{keys, BodyRow, BucketRow, CatalogError, CurrentRow, PartRow, Refusal, UploadRow, VersionRow};
+use crate::catalog::{BodyRow, BucketRow, CatalogError, CurrentRow, PartRow, Refusal, UploadRow, VersionRow, keys};
 
 impl Batch<'_> {
     pub(super) fn bucket_named(&self, name: &BucketName) -> Option<Arc<BucketRow>> {
@@ -49,7 +49,12 @@ impl Batch<'_> {
         self.shared.current_at(bucket, name, &ReadOptions::default())
     }
 
-    pub(super) fn version_of(&self, bucket: BucketId, name: &[u8], current: &CurrentRow) -> Result<VersionRow, CatalogError> {
+    pub(super) fn version_of(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        current: &CurrentRow,
+    ) -> Result<VersionRow, CatalogError> {
         if let Some(row) = self.versions.get(&(bucket, current.sequence)) {
             return Ok(row.clone());
         }
@@ -79,7 +84,12 @@ impl Batch<'_> {
         })
     }
 
-    pub(super) fn upload_of(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+    pub(super) fn upload_of(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        upload: UploadId,
+    ) -> Result<Option<UploadRow>, CatalogError> {
         let key = keys::upload(bucket, name, upload);
         looked(&self.uploads, &key, || {
             let bytes = self.shared.get(self.shared.uploads_cf()?, &key, &ReadOptions::default())?;
@@ -89,7 +99,8 @@ impl Batch<'_> {
 
     pub(super) fn part_of(&self, upload: UploadId, number: u32) -> Result<Option<PartRow>, CatalogError> {
         looked(&self.parts, &(upload, number), || {
-            let bytes = self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
+            let bytes =
+                self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
             bytes.map(|b| decode("part", &b)).transpose()
         })
     }

@@ -68,7 +68,8 @@ impl Writer {
                 None => None,
                 Some(record) => {
                     let head = self.heads.entry(record.tenant).or_default();
-                    let entry = crate::log::encode(record, applied.digest, head).map_err(|e| CommitError::Poisoned(e.to_string()))?;
+                    let entry = crate::log::encode(record, applied.digest, head)
+                        .map_err(|e| CommitError::Poisoned(e.to_string()))?;
                     let position = LogPosition { stream: self.shared.session.stream, sequence: self.log_sequence + 1 };
                     batch.log(position, &entry).map_err(database)?;
                     self.log_sequence = position.sequence;
