@@ -24,7 +24,9 @@ test: deps
 	$(CARGO) test --release --locked --workspace
 
 lint: deps
-	$(CARGO) clippy --release --locked --workspace --all-targets
+	cargo fmt --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	export RUSTDOCFLAGS=-Dwarnings; $(CARGO) doc --release --locked --workspace --no-deps
 
 bench: build
 	@.ci/needs bench

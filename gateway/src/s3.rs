@@ -22,7 +22,6 @@ pub mod host;
 mod list;
 mod metadata;
 mod multipart;
-mod multipart_list;
 mod put;
 
 pub use checks::{StoredChecksum, StoredETag};
@@ -87,8 +86,8 @@ operations! {
     upload_part_copy: UploadPartCopyInput -> UploadPartCopyOutput = multipart;
     complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput = multipart;
     abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput = multipart;
-    list_parts: ListPartsInput -> ListPartsOutput = multipart_list;
-    list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput = multipart_list;
+    list_parts: ListPartsInput -> ListPartsOutput = multipart;
+    list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput = multipart;
 }
 
 /// A parameter that the store would have to honour and does not: 501, never silence.

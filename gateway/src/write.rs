@@ -1,6 +1,6 @@
 //! The write pipeline of one body: stream -> checksums beside sealing -> chunks -> durable.
 //!
-//! Plaintext lives in a [`PlainBuffer`] until [`BodySealer`] has been over it; what leaves this file
+//! Plaintext lives in a `PlainBuffer` until [`BodySealer`] has been over it; what leaves this file
 //! is sealed bytes and digests. A body that breaks off leaves no row anywhere.
 
 use std::sync::Arc;

@@ -9,16 +9,16 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{UploadItem, UploadQuery};
 
-use super::bucket::owner;
-use super::checks::{StoredETag, put_checksum};
-use super::list::{page_size, url_encode, url_encoding};
-use super::multipart::{UploadChecksum, checksum_type, open_upload};
-use super::put::{decode, object_key};
-use super::{Call, signed, timestamp};
+use super::{UploadChecksum, checksum_type, open_upload};
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::s3::bucket::owner;
+use crate::s3::checks::{StoredETag, put_checksum};
+use crate::s3::list::{page_size, url_encode, url_encoding};
+use crate::s3::put::{decode, object_key};
+use crate::s3::{Call, signed, timestamp};
 
-pub(super) async fn list_parts(
+pub(in crate::s3) async fn list_parts(
     gateway: &Arc<Gateway>,
     call: &Call,
     req: S3Request<ListPartsInput>,
@@ -69,7 +69,7 @@ pub(super) async fn list_parts(
     Ok(S3Response::new(output))
 }
 
-pub(super) async fn list_multipart_uploads(
+pub(in crate::s3) async fn list_multipart_uploads(
     gateway: &Arc<Gateway>,
     call: &Call,
     req: S3Request<ListMultipartUploadsInput>,
