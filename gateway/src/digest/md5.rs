@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use md5::Digest as _;
@@ -16,6 +17,12 @@ use lanes::{BLOCK, Blocks};
 
 /// Bytes that a stream may queue before its sender waits.
 const QUEUED_MAX: usize = 1 << 20;
+/// A stream is ready with so many bytes, or at its end: small pieces are not worth waking a thread.
+const WORTH: usize = 128 << 10;
+/// How long a worker waits for other streams to come along, and for how many at most. Eight take
+/// hardly longer than one, so a short wait saves most of the work of a busy moment.
+const GATHER: Duration = Duration::from_micros(200);
+const GATHER_MAX: usize = 8;
 
 /// MD5 of bytes in hand.
 #[must_use]
@@ -38,6 +45,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Ready {
     streams: VecDeque<Arc<Stream>>,
+    /// Streams that exist, ready or not.
+    open: usize,
     stopped: bool,
 }
 
@@ -82,6 +91,7 @@ impl Md5Engine {
     /// A new stream.
     #[must_use]
     pub fn stream(&self) -> Md5Stream {
+        lock(&self.shared.ready).open += 1;
         Md5Stream { shared: Arc::clone(&self.shared), stream: Arc::default() }
     }
 }
@@ -106,7 +116,9 @@ impl Md5Stream {
         let mut queue = lock(&self.stream.queue);
         queue.bytes += bytes.len();
         queue.pieces.push_back(bytes);
-        self.shared.schedule(&self.stream, queue);
+        if queue.bytes >= WORTH {
+            self.shared.schedule(&self.stream, queue);
+        }
     }
 
     /// The digest of everything queued; none when the engine has stopped.
@@ -116,10 +128,16 @@ impl Md5Stream {
         answered.await.ok()
     }
 
-    fn close(&self, answer: oneshot::Sender<[u8; 16]>) {
+    fn close(self, answer: oneshot::Sender<[u8; 16]>) {
         let mut queue = lock(&self.stream.queue);
         queue.closed = Some(answer);
         self.shared.schedule(&self.stream, queue);
+    }
+}
+
+impl Drop for Md5Stream {
+    fn drop(&mut self) {
+        lock(&self.shared.ready).open -= 1;
     }
 }
 
@@ -134,16 +152,20 @@ impl Shared {
 
     /// Waits for streams with work; none when the engine has stopped.
     fn next(&self, most: usize) -> Option<Vec<Arc<Stream>>> {
+        let idle = |ready: &mut Ready| ready.streams.is_empty() && !ready.stopped;
+        let few = |ready: &mut Ready| ready.streams.len() < ready.open.min(GATHER_MAX) && !ready.stopped;
         let mut ready = lock(&self.ready);
         loop {
-            if !ready.streams.is_empty() {
-                let count = ready.streams.len().min(most);
+            ready = self.wake.wait_while(ready, idle).unwrap_or_else(PoisonError::into_inner);
+            ready = self.wake.wait_timeout_while(ready, GATHER, few).unwrap_or_else(PoisonError::into_inner).0;
+            let count = ready.streams.len().min(most);
+            if count > 0 {
                 return Some(ready.streams.drain(..count).collect());
             }
+            // Another worker took them all.
             if ready.stopped {
                 return None;
             }
-            ready = self.wake.wait(ready).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
