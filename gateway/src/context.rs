@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use policy::decide::{Denial, Permit};
 use policy::id::{KeyId, TenantId};
 use policy::time::UtcMillis;
@@ -51,6 +52,7 @@ struct Facts {
     admitted: Option<Admitted>,
     recorded: Option<u16>,
     body: Vec<u8>,
+    answer: Option<Bytes>,
     trusted: bool,
     recording: bool,
 }
@@ -198,6 +200,17 @@ impl RequestContext {
     #[must_use]
     pub fn take_body(&self) -> Vec<u8> {
         std::mem::take(&mut self.facts().body)
+    }
+
+    /// The document that the handler wrote itself, to stand in the place of what `s3s` makes of its output.
+    pub fn answer_with(&self, document: Bytes) {
+        self.facts().answer = Some(document);
+    }
+
+    /// Takes what [`Self::answer_with`] left.
+    #[must_use]
+    pub fn take_answer(&self) -> Option<Bytes> {
+        self.facts().answer.take()
     }
 
     /// The operation's name as far as it is known.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
@@ -109,6 +109,15 @@ impl Stack {
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             );
         }
+        if is_form(&request) {
+            // `s3s` would take in the whole file before anybody's signature was looked at.
+            context.named("PostObject", None, None);
+            return plain(
+                StatusCode::NOT_IMPLEMENTED,
+                "NotImplemented",
+                "Uploads by HTML form (PostObject) are not implemented",
+            );
+        }
         let again = without_bad_range(&request);
         let request = keep_small_body(request, context);
         let response = self.call(request, context).await;
@@ -123,7 +132,14 @@ impl Stack {
 
     async fn call(&self, request: Request<s3s::Body>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
         match CONTEXT.scope(Arc::clone(context), self.service.call(request)).await {
-            Ok(response) => response,
+            Ok(mut response) => {
+                if let Some(document) = context.take_answer()
+                    && response.status().is_success()
+                {
+                    *response.body_mut() = s3s::Body::from(document);
+                }
+                response
+            }
             Err(error) => {
                 tracing::error!(?error, request = context.id, "the S3 service failed");
                 plain(
@@ -217,6 +233,12 @@ fn signs_v2(request: &Request<Incoming>) -> bool {
     header || (has("Signature") && has("AWSAccessKeyId"))
 }
 
+/// An upload by HTML form.
+fn is_form(request: &Request<Incoming>) -> bool {
+    let form = |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().starts_with(b"multipart/");
+    request.method() == Method::POST && request.headers().get(CONTENT_TYPE).is_some_and(form)
+}
+
 /// S3 ignores a Range header that is none (RFC 9110 section 14.2); `s3s` refuses it. This is the request
 /// without it, and without what signed it.
 fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> {
@@ -277,6 +299,6 @@ fn plain(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {
     );
     let mut response = Response::new(s3s::Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }

@@ -3,30 +3,21 @@
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use s3s::dto::{
-    self, CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
-    Object,
-};
+use s3s::dto::{EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output};
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery};
 
-use super::bucket::owner;
-use super::checks::StoredChecksum;
+use super::Call;
 use super::conditions::open_values;
-use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
+mod document;
+
+use document::{Document, Row};
+
 /// Keys of one page, as in S3.
 const PAGE: i32 = 1000;
-
-/// A page as both answers want it.
-struct Listed {
-    contents: Vec<Object>,
-    prefixes: Vec<CommonPrefix>,
-    last: Option<String>,
-    next: Option<After>,
-}
 
 pub(super) async fn list_objects_v2(
     gateway: &Arc<Gateway>,
@@ -42,27 +33,22 @@ pub(super) async fn list_objects_v2(
         _ => None,
     };
     let bucket = call.bucket()?;
-    let with_owner = input.fetch_owner.unwrap_or(false);
     let query = query(bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, limit);
-    let page = page(gateway, bucket, &query, encode, with_owner).await?;
-    let text = |s: String| if encode { url_encode(&s) } else { s };
-    let count = page.contents.len() + page.prefixes.len();
-    let output = ListObjectsV2Output {
-        name: Some(input.bucket),
-        prefix: Some(text(input.prefix.unwrap_or_default())),
-        max_keys: Some(limit),
-        key_count: i32::try_from(count).ok(),
-        continuation_token: input.continuation_token,
-        is_truncated: Some(page.next.is_some()),
-        next_continuation_token: page.next.as_ref().map(write_token),
-        contents: Some(page.contents),
-        common_prefixes: Some(page.prefixes),
-        delimiter: input.delimiter.filter(|d| !d.is_empty()).map(text),
-        encoding_type: input.encoding_type,
-        start_after: input.start_after.map(text),
-        ..ListObjectsV2Output::default()
-    };
-    Ok(S3Response::new(output))
+    let page = gateway.catalog.list(&query).await.map_err(Error::from)?;
+    let mut list = begin(&input.bucket, &query, limit, encode, &page);
+    list.plain("KeyCount", page.items.len());
+    if let Some(token) = &input.continuation_token {
+        list.text("ContinuationToken", token);
+    }
+    if let Some(next) = &page.next {
+        list.plain("NextContinuationToken", write_token(next));
+    }
+    if let Some(start) = &input.start_after {
+        list.name("StartAfter", start);
+    }
+    rows(gateway, bucket, &page, &mut list, input.fetch_owner.unwrap_or(false)).await?;
+    call.context.answer_with(list.finish());
+    Ok(S3Response::new(ListObjectsV2Output::default()))
 }
 
 pub(super) async fn list_objects(
@@ -76,24 +62,55 @@ pub(super) async fn list_objects(
     let after = input.marker.clone().filter(|m| !m.is_empty()).map(After::Key);
     let bucket = call.bucket()?;
     let query = query(bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, limit);
-    let page = page(gateway, bucket, &query, encode, true).await?;
-    let text = |s: String| if encode { url_encode(&s) } else { s };
-    let truncated = page.next.is_some();
-    let output = ListObjectsOutput {
-        name: Some(input.bucket),
-        prefix: Some(text(input.prefix.unwrap_or_default())),
-        marker: Some(text(input.marker.unwrap_or_default())),
-        max_keys: Some(limit),
-        is_truncated: Some(truncated),
-        // S3 names the next marker only when there is a delimiter; clients else take the last key.
-        next_marker: page.last.filter(|_| truncated && input.delimiter.is_some()).map(text),
-        contents: Some(page.contents),
-        common_prefixes: Some(page.prefixes),
-        delimiter: input.delimiter.filter(|d| !d.is_empty()).map(text),
-        encoding_type: input.encoding_type,
-        ..ListObjectsOutput::default()
-    };
-    Ok(S3Response::new(output))
+    let page = gateway.catalog.list(&query).await.map_err(Error::from)?;
+    let mut list = begin(&input.bucket, &query, limit, encode, &page);
+    list.name("Marker", input.marker.as_deref().unwrap_or_default());
+    // S3 names the next marker only when there is a delimiter; clients else take the last key.
+    if let (Some(After::Key(next) | After::Prefix(next)), Some(_)) = (&page.next, &input.delimiter) {
+        list.name("NextMarker", next);
+    }
+    rows(gateway, bucket, &page, &mut list, true).await?;
+    call.context.answer_with(list.finish());
+    Ok(S3Response::new(ListObjectsOutput::default()))
+}
+
+/// What both versions say in front of their rows.
+fn begin(bucket: &str, query: &ListQuery, limit: i32, encode: bool, page: &ListPage) -> Document {
+    let mut list = Document::new(page.items.len(), encode);
+    list.text("Name", bucket);
+    list.name("Prefix", &query.prefix);
+    if let Some(delimiter) = &query.delimiter {
+        list.name("Delimiter", delimiter);
+    }
+    list.plain("MaxKeys", limit);
+    if encode {
+        list.plain("EncodingType", EncodingType::URL);
+    }
+    list.plain("IsTruncated", page.next.is_some());
+    list
+}
+
+/// Opens and writes the rows of a page.
+async fn rows(
+    gateway: &Gateway,
+    bucket: &BucketRow,
+    page: &ListPage,
+    list: &mut Document,
+    with_owner: bool,
+) -> Result<(), Error> {
+    let key = gateway.keys.bucket_key(bucket).await?;
+    for item in &page.items {
+        match item {
+            ListItem::Prefix(prefix) => list.prefix(prefix),
+            ListItem::Object(name, row) => {
+                let values = open_values(bucket, &key, name.as_bytes(), row)?;
+                let owner = with_owner.then_some(bucket.tenant);
+                let (name, size, modified) = (name.as_str(), row.size, row.modified);
+                list.object(&Row { name, size, modified, values: &values, owner });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn query(
@@ -110,47 +127,6 @@ fn query(
         after,
         limit: usize::try_from(limit).unwrap_or(0),
     }
-}
-
-async fn page(
-    gateway: &Gateway,
-    bucket: &BucketRow,
-    query: &ListQuery,
-    encode: bool,
-    with_owner: bool,
-) -> Result<Listed, Error> {
-    let page: ListPage = gateway.catalog.list(query).await?;
-    let key = gateway.keys.bucket_key(bucket).await?;
-    let mut contents = Vec::with_capacity(page.items.len());
-    let mut prefixes = Vec::new();
-    let mut last = None;
-    for item in page.items {
-        match item {
-            ListItem::Prefix(prefix) => {
-                prefixes.push(CommonPrefix { prefix: Some(if encode { url_encode(&prefix) } else { prefix.clone() }) });
-                last = Some(prefix);
-            }
-            ListItem::Object(name, row) => {
-                let values = open_values(bucket, &key, name.as_bytes(), &row)?;
-                contents.push(Object {
-                    checksum_algorithm: values
-                        .checksum
-                        .as_ref()
-                        .map(|c| vec![dto::ChecksumAlgorithm::from(c.algorithm.clone())]),
-                    checksum_type: values.checksum.as_ref().map(StoredChecksum::kind),
-                    e_tag: Some(values.etag.to_dto()),
-                    key: Some(if encode { url_encode(name.as_str()) } else { name.as_str().to_owned() }),
-                    last_modified: Some(timestamp(row.modified)),
-                    owner: with_owner.then(|| owner(bucket.tenant)),
-                    size: Some(signed(row.size)),
-                    storage_class: Some(dto::ObjectStorageClass::from_static(dto::ObjectStorageClass::STANDARD)),
-                    ..Object::default()
-                });
-                last = Some(name.as_str().to_owned());
-            }
-        }
-    }
-    Ok(Listed { contents, prefixes, last, next: page.next })
 }
 
 /// The page size; more than 1,000 is answered with 1,000.
