@@ -15,7 +15,7 @@ use s3s::{S3ErrorCode, StdError};
 use storage::buffer::PooledBuffer;
 use storage::catalog::{Location, ManifestBody, NewBody};
 use storage::chunk::{ChunkId, SealedChunk};
-use storage::chunks::BodyWriter;
+use storage::chunks::{BodyWriter, Claim, Receipts};
 use storage::error::StoreError;
 use storage::geometry::{INLINE_MAX, SEGMENT_PLAIN, SEGMENTS_PER_CHUNK, STRIDE, TAG};
 use storage::placement::Placement;
@@ -63,6 +63,8 @@ pub struct Received {
     pub md5: [u8; 16],
     /// The checksum that was asked for.
     pub checksum: Option<Checksum>,
+    /// Of a body in chunks: to be settled by the commit, else the collector takes the body.
+    pub claim: Option<Claim>,
 }
 
 /// Receives a body of exactly `length` bytes.
@@ -85,17 +87,23 @@ where
     let sealer = BodySealer::new(target.key.suite(), &data_key, body, length)?;
     let hashing = Hashing::new(gateway, length, algorithm);
     let inline = usize::try_from(length).is_ok_and(|n| n <= INLINE_MAX);
-    let (new_body, md5, checksum) = if inline {
+    let Done { new_body, md5, checksum, claim } = if inline {
         receive_inline(body, sealer, stream, length, hashing).await?
     } else {
         receive_chunks(gateway, target.placement, body, sealer, stream, length, hashing).await?
     };
     let location = new_body.location;
     let manifest = ManifestBody { number: target.number, body, length, location, envelope };
-    Ok(Received { body: new_body, manifest, md5, checksum })
+    Ok(Received { body: new_body, manifest, md5, checksum, claim })
 }
 
-type Done = (NewBody, [u8; 16], Option<Checksum>);
+/// A body that arrived whole.
+struct Done {
+    new_body: NewBody,
+    md5: [u8; 16],
+    checksum: Option<Checksum>,
+    claim: Option<Claim>,
+}
 
 async fn receive_inline<S>(
     body: BodyId,
@@ -125,14 +133,14 @@ where
     let sealed = plain.sealed();
     let (md5, checksum) = hashing.finish().await?;
     let sealed_bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-    let row = NewBody {
+    let new_body = NewBody {
         id: body,
         location: Location::Inline,
         sealed_bytes,
         digest: [0; 32],
         inline: Some(Bytes::from(sealed)),
     };
-    Ok((row, md5, checksum))
+    Ok(Done { new_body, md5, checksum, claim: None })
 }
 
 async fn receive_chunks<S>(
@@ -166,9 +174,10 @@ where
         hashing.update(bytes).await;
     }
     let (receipts, hashes) = futures::join!(filler.finish(), hashing.finish());
-    let ((digest, sealed_bytes), hashes) = (receipts?, hashes?);
-    let row = NewBody { id: body, location: Location::Chunks { pool: POOL }, sealed_bytes, digest, inline: None };
-    Ok((row, hashes.0, hashes.1))
+    let ((receipts, claim, sealed_bytes), (md5, checksum)) = (receipts?, hashes?);
+    let digest = receipts.digest;
+    let new_body = NewBody { id: body, location: Location::Chunks { pool: POOL }, sealed_bytes, digest, inline: None };
+    Ok(Done { new_body, md5, checksum, claim: Some(claim) })
 }
 
 /// Fills pooled buffers with plaintext, seals each segment where it lies, ships full chunks.
@@ -239,12 +248,12 @@ impl Filler<'_> {
         Ok(())
     }
 
-    async fn finish(self) -> Result<([u8; 32], u64), Error> {
+    async fn finish(self) -> Result<(Receipts, Claim, u64), Error> {
         if self.left != 0 || !self.sealer.is_complete() {
             return Err(too_short());
         }
-        let receipts = self.writer.finish().await?;
-        Ok((receipts.digest, self.sealed_bytes))
+        let (receipts, claim) = self.writer.finish().await?;
+        Ok((receipts, claim, self.sealed_bytes))
     }
 }
 

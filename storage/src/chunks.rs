@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use policy::id::{BodyId, SessionId, StoreId};
 use policy::place::VerifiedPlace;
@@ -19,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::placement::{Placement, StoreFacts};
 
+mod claim;
 mod committer;
 mod files;
 mod index;
@@ -27,12 +29,13 @@ mod reclaim;
 mod scrub;
 mod write;
 
+pub use claim::Claim;
 pub use read::SegmentRun;
 pub use reclaim::Reclaimed;
 pub use scrub::ScrubPage;
 pub use write::{BodyWriter, Receipts};
 
-use committer::{Committer, Job};
+use committer::{Committer, Job, Rows};
 use files::Files;
 use index::Index;
 
@@ -74,6 +77,10 @@ struct Shared {
     files: Files,
     pool: Arc<BufferPool>,
     poisoned: OnceLock<String>,
+    /// Durable bodies whose commit did not come about.
+    given_up: Mutex<Vec<BodyId>>,
+    /// Whether there was room, and when the disk was asked.
+    room: Mutex<Option<(Instant, bool)>>,
 }
 
 impl ChunkStore {
@@ -97,6 +104,8 @@ impl ChunkStore {
             files,
             pool: Arc::clone(&options.pool),
             poisoned: OnceLock::new(),
+            given_up: Mutex::default(),
+            room: Mutex::default(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&shared));
@@ -119,8 +128,17 @@ impl ChunkStore {
         StoreFacts { id: self.shared.id, place: self.shared.place.clone(), room: self.has_room() }
     }
 
-    /// Free bytes of the disk and whether new bodies are taken.
+    /// Whether new bodies are taken, as the disk was a moment ago.
     fn has_room(&self) -> bool {
+        const MOMENT: Duration = Duration::from_secs(1);
+        let mut known = self.shared.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none_or(|(asked, _)| asked.elapsed() > MOMENT) {
+            *known = Some((Instant::now(), self.ask_for_room()));
+        }
+        known.is_none_or(|(_, room)| room)
+    }
+
+    fn ask_for_room(&self) -> bool {
         match rustix::fs::statvfs(&self.shared.dir) {
             Ok(disk) => {
                 let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -162,31 +180,38 @@ impl ChunkStore {
     /// What the index or the disk says.
     pub async fn delete(&self, bodies: Vec<BodyId>) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Delete { bodies, answer }).await?;
+        self.send(Job::Rows(Rows::Delete { bodies, answer })).await?;
         answered.await.map_err(|_| StoreError::Stopped)?
     }
 
-    /// Notes that a body is referenced. A note that is lost is made again by the collector.
-    pub fn settle(&self, body: BodyId) {
-        self.settle_of(self.shared.session, body);
-    }
-
-    /// As [`Self::settle`], for a body that an earlier session wrote.
+    /// Notes that a body of any session is referenced. A note that is lost is made again by the collector.
     pub fn settle_of(&self, session: SessionId, body: BodyId) {
         if let Ok(queue) = self.sender()
-            && queue.try_send(Job::Settle { session, body }).is_err()
+            && queue.try_send(Job::Rows(Rows::Settle { session, body })).is_err()
         {
             tracing::debug!(%body, "the committer is busy; the collector settles this body later");
         }
     }
 
-    /// Durable bodies that nobody has settled.
+    /// Durable bodies that nobody will settle: of sessions that ended, and those of this one whose claim was
+    /// dropped. The latter are given once; [`Self::give_up_again`] takes them back.
     ///
     /// # Errors
     /// What the index says.
     pub async fn unsettled(&self, limit: usize) -> Result<Vec<(SessionId, BodyId)>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        blocking(move || shared.index.unsettled(limit)).await
+        blocking(move || {
+            let mut bodies = shared.index.unsettled(shared.session, limit)?;
+            let own = shared.take_given_up(limit.saturating_sub(bodies.len()));
+            bodies.extend(own.into_iter().map(|body| (shared.session, body)));
+            Ok(bodies)
+        })
+        .await
+    }
+
+    /// Takes back bodies of this session that [`Self::unsettled`] gave and that could not be dealt with.
+    pub fn give_up_again(&self, bodies: &[BodyId]) {
+        self.shared.give_up_again(bodies);
     }
 
     /// `Ok` while writes are taken, else why not.

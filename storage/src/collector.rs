@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy::id::SessionId;
+use policy::id::{BodyId, SessionId};
 
 use crate::catalog::rocks::RocksCatalog;
 use crate::catalog::{Catalog, CatalogError, Change, Commit, CommitError, GarbageRow, Refusal};
@@ -72,13 +72,20 @@ impl Collector {
         Ok(())
     }
 
-    /// Durable bodies of dead sessions without a commit. Those of this session may still be committed.
+    /// Durable bodies without a commit: of dead sessions, and those that this one gave up.
     async fn orphans(&self) -> Result<usize, CollectError> {
+        let unsettled = self.chunks.unsettled(PAGE).await?;
+        let done = self.condemn(&unsettled).await;
+        if done.is_err() {
+            let own = unsettled.iter().filter(|(session, _)| *session == self.session);
+            self.chunks.give_up_again(&own.map(|(_, body)| *body).collect::<Vec<_>>());
+        }
+        done
+    }
+
+    async fn condemn(&self, unsettled: &[(SessionId, BodyId)]) -> Result<usize, CollectError> {
         let mut condemned = Vec::new();
-        for (session, body) in self.chunks.unsettled(PAGE).await? {
-            if session == self.session {
-                continue;
-            }
+        for &(session, body) in unsettled {
             match self.catalog.commit(Commit { change: Change::Condemn(body), record: None }).await {
                 Ok(_) => condemned.push(GarbageRow { retired: 0, body }),
                 Err(CommitError::Refused(Refusal::Exists)) => self.chunks.settle_of(session, body),

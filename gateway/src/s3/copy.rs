@@ -164,7 +164,6 @@ async fn reseal(
         etag: StoredETag { md5: received.md5, parts: None },
         checksum: received.checksum.as_ref().map(StoredChecksum::full),
     };
-    let body = received.body.id;
     let modified = clock::now();
     commit(
         gateway,
@@ -186,7 +185,9 @@ async fn reseal(
         },
     )
     .await?;
-    gateway.chunks.settle(body);
+    if let Some(claim) = received.claim {
+        claim.settle();
+    }
     Ok((values, modified))
 }
 

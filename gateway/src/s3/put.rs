@@ -75,7 +75,6 @@ pub(super) async fn put_object(
         etag: StoredETag { md5: received.md5, parts: None },
         checksum: received.checksum.as_ref().map(StoredChecksum::full),
     };
-    let body = received.body.id;
     let committed = commit(
         gateway,
         &call.context,
@@ -97,7 +96,9 @@ pub(super) async fn put_object(
     )
     .await;
     committed.map_err(|e| conditions::lost_race(e, req.input.if_match.is_some()))?;
-    gateway.chunks.settle(body);
+    if let Some(claim) = received.claim {
+        claim.settle();
+    }
     let mut output = PutObjectOutput {
         e_tag: Some(values.etag.to_dto()),
         checksum_type: values.checksum.as_ref().map(StoredChecksum::kind),

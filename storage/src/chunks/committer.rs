@@ -1,5 +1,5 @@
-//! The one thread that makes chunks exist: syncs the touched files once for everybody that waits,
-//! then writes all rows in one synced batch, then answers.
+//! The one thread that makes chunks exist: writes the small ones side by side, syncs the touched files
+//! once for everybody that waits, then writes all rows in one synced batch, then answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use policy::id::{BodyId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
-use super::files::SegmentFile;
+use super::files::{Room, SegmentFile};
 use super::index::{Batch, ChunkRow};
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, SealedChunk, Sums};
 use crate::error::StoreError;
 use crate::placement::PoolId;
 
@@ -29,9 +29,25 @@ pub(super) struct Written {
     pub file: Arc<SegmentFile>,
 }
 
+/// A chunk that is written together with others of its batch: no hop of its own, one write for all.
+#[derive(Debug)]
+pub(super) struct Small {
+    pub chunk: SealedChunk,
+    pub sums: Sums,
+}
+
 /// What the committer is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
+    /// A body of one small chunk is written and becomes existing.
+    Keep { pool: PoolId, small: Small, answer: Answer<()> },
+    /// Rows change.
+    Rows(Rows),
+}
+
+/// A change of rows about chunks whose bytes lie where they shall.
+#[derive(Debug)]
+pub(super) enum Rows {
     /// Chunks of a body become existing.
     Finish { pool: PoolId, body: BodyId, chunks: Vec<Written>, answer: Answer<()> },
     /// Bodies cease to exist.
@@ -57,6 +73,35 @@ struct Round {
     durable: bool,
 }
 
+/// A small chunk with its place.
+struct Kept {
+    pool: PoolId,
+    small: Small,
+    answer: Answer<()>,
+    room: Room,
+}
+
+impl Kept {
+    /// Whether `next` begins where this ends.
+    fn is_followed_by(&self, next: &Self) -> bool {
+        let end = self.room.offset + self.small.chunk.shape().footprint();
+        self.room.file.number == next.room.file.number && end == next.room.offset
+    }
+
+    fn written(self, session: SessionId) -> Rows {
+        let id = self.small.chunk.id();
+        let row = ChunkRow {
+            file: self.room.file.number,
+            offset: self.room.offset,
+            shape: self.small.chunk.shape(),
+            sums: self.small.sums,
+            session,
+        };
+        let chunks = vec![Written { id, row, file: self.room.file }];
+        Rows::Finish { pool: self.pool, body: id.body, chunks, answer: self.answer }
+    }
+}
+
 impl Committer {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -68,7 +113,7 @@ impl Committer {
         while jobs.blocking_recv_many(&mut waiting, BATCH) > 0 {
             let mut round = Round::default();
             let mut failed = None;
-            for job in waiting.drain(..) {
+            for job in self.keep_small(&mut waiting) {
                 if let Err(error) = self.gather(job, &mut round) {
                     failed = Some(error);
                 }
@@ -78,10 +123,52 @@ impl Committer {
         }
     }
 
-    fn gather(&self, job: Job, round: &mut Round) -> Result<(), StoreError> {
+    /// Writes the small chunks, neighbours in one go; each then is like any other that was written.
+    fn keep_small(&self, waiting: &mut Vec<Job>) -> Vec<Rows> {
+        let mut jobs = Vec::with_capacity(waiting.len());
+        let mut run: Vec<Kept> = Vec::new();
+        for job in waiting.drain(..) {
+            let (pool, small, answer) = match job {
+                Job::Keep { pool, small, answer } => (pool, small, answer),
+                Job::Rows(rows) => {
+                    jobs.push(rows);
+                    continue;
+                }
+            };
+            let kept = match self.shared.files.reserve(small.chunk.shape().footprint()) {
+                Ok(room) => Kept { pool, small, answer, room },
+                Err(error) => {
+                    let _gone = answer.send(Err(error));
+                    continue;
+                }
+            };
+            if run.last().is_some_and(|last| !last.is_followed_by(&kept)) {
+                self.write_run(&mut run, &mut jobs);
+            }
+            run.push(kept);
+        }
+        self.write_run(&mut run, &mut jobs);
+        jobs
+    }
+
+    fn write_run(&self, run: &mut Vec<Kept>, jobs: &mut Vec<Rows>) {
+        let Some(first) = run.first() else { return };
+        let blocks: Vec<&[u8]> = run.iter().map(|kept| kept.small.chunk.blocks()).collect();
+        let outcome = first.room.file.write_run(&blocks, first.room.offset);
+        for kept in run.drain(..) {
+            match &outcome {
+                Ok(()) => jobs.push(kept.written(self.shared.session)),
+                Err(error) => {
+                    let _gone = kept.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn gather(&self, job: Rows, round: &mut Round) -> Result<(), StoreError> {
         let index = &self.shared.index;
         match job {
-            Job::Finish { pool, body, chunks, answer } => {
+            Rows::Finish { pool, body, chunks, answer } => {
                 round.finished.push(answer);
                 for chunk in chunks {
                     self.add(round, pool, chunk)?;
@@ -89,13 +176,13 @@ impl Committer {
                 round.durable = true;
                 index.put_open(&mut round.batch, self.shared.session, body)
             }
-            Job::Delete { bodies, answer } => {
+            Rows::Delete { bodies, answer } => {
                 round.finished.push(answer);
                 round.durable = true;
                 self.delete(round, &bodies)
             }
-            Job::Settle { session, body } => index.drop_open(&mut round.batch, session, body),
-            Job::Move { from, chunks, answer } => {
+            Rows::Settle { session, body } => index.drop_open(&mut round.batch, session, body),
+            Rows::Move { from, chunks, answer } => {
                 let moved = self.move_chunks(round, from, chunks)?;
                 round.moved.push((answer, moved));
                 Ok(())

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::IoSlice;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -191,6 +192,24 @@ impl SegmentFile {
     pub fn write(&self, blocks: &[u8], offset: u64) -> Result<(), StoreError> {
         let Some(file) = &self.write else { return Err(StoreError::Stopped) };
         file.write_all_at(blocks, offset).map_err(|e| StoreError::io("write a segment file", e))
+    }
+
+    /// Writes whole blocks one behind the other, beginning at an aligned offset.
+    pub fn write_run(&self, run: &[&[u8]], offset: u64) -> Result<(), StoreError> {
+        let Some(file) = &self.write else { return Err(StoreError::Stopped) };
+        let slices: Vec<IoSlice<'_>> = run.iter().map(|blocks| IoSlice::new(blocks)).collect();
+        let done = rustix::io::pwritev(file, &slices, offset);
+        let mut done = done.map_err(|e| StoreError::io("write a segment file", e.into()))?;
+        let mut at = offset;
+        for blocks in run {
+            // What one call did not take, for instance on a disk that is nearly full.
+            if let Some(left) = blocks.get(done..).filter(|left| !left.is_empty()) {
+                self.write(left, at + u64::try_from(done).unwrap_or(0))?;
+            }
+            done = done.saturating_sub(blocks.len());
+            at += u64::try_from(blocks.len()).unwrap_or(0);
+        }
+        Ok(())
     }
 
     /// Makes everything written so far durable.

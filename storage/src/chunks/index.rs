@@ -131,14 +131,24 @@ impl Index {
         Ok(out)
     }
 
-    pub fn unsettled(&self, limit: usize) -> Result<Vec<(SessionId, BodyId)>, StoreError> {
+    /// Open bodies of other sessions than this one, whose rows are skipped with one seek.
+    pub fn unsettled(&self, own: SessionId, limit: usize) -> Result<Vec<(SessionId, BodyId)>, StoreError> {
+        let mut cursor = self.db.raw_iterator_cf(self.family("open")?);
+        cursor.seek_to_first();
         let mut out = Vec::new();
-        for item in self.db.iterator_cf(self.family("open")?, rocksdb::IteratorMode::Start).take(limit) {
-            let (key, _) = item?;
+        while out.len() < limit
+            && let Some(key) = cursor.key()
+        {
             let (session, body) = key.split_first_chunk::<16>().ok_or(StoreError::Malformed("open row"))?;
+            if session == own.as_bytes() {
+                cursor.seek([own.as_bytes().as_slice(), &[0xff; 17]].concat());
+                continue;
+            }
             let body = body.try_into().map_err(|_| StoreError::Malformed("open row"))?;
             out.push((SessionId::from_bytes(*session), BodyId::from_bytes(body)));
+            cursor.next();
         }
+        cursor.status()?;
         Ok(out)
     }
 

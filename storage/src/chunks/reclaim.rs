@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::committer::{Job, Written};
+use super::committer::{Job, Rows, Written};
 use super::index::ChunkRow;
 use super::{ChunkStore, Shared, blocking, scrub};
 use crate::chunk::{ChunkId, SealedChunk};
@@ -47,7 +47,7 @@ impl ChunkStore {
             }
         }
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Move { from, chunks, answer }).await?;
+        self.send(Job::Rows(Rows::Move { from, chunks, answer })).await?;
         let chunks = answered.await.map_err(|_| StoreError::Stopped)??;
         Ok(Reclaimed { chunks, stuck })
     }

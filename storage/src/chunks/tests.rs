@@ -67,7 +67,7 @@ fn id(body: u8) -> ChunkId {
 async fn a_body_exists_when_it_is_finished_and_until_it_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1, "KR");
-    begin(&store, 5).await.finish().await.unwrap();
+    let (_, claim) = begin(&store, 5).await.finish().await.unwrap();
     drop(begin(&store, 6).await);
     assert!(matches!(store.read(id(6), 0..1).await, Err(StoreError::Absent(_))), "dropped without finish");
     let mut run = store.read(id(5), 1..9).await.unwrap();
@@ -76,11 +76,14 @@ async fn a_body_exists_when_it_is_finished_and_until_it_is_deleted() {
         (2, SEGMENT_SEALED, 1000)
     );
     assert!(run.segment_mut(1).unwrap().iter().all(|b| *b == 5));
-    assert_eq!(store.unsettled(10).await.unwrap().len(), 1);
+    assert!(store.unsettled(10).await.unwrap().is_empty(), "it may still be committed");
+    drop(claim);
+    assert_eq!(store.unsettled(10).await.unwrap(), [(SessionId::from_bytes([1; 16]), id(5).body)], "given up");
     store.shutdown().await.unwrap();
     drop(store);
     let store = open(dir.path(), 2, "KR");
     assert_eq!(store.read(id(5), 0..3).await.unwrap().count(), 3);
+    assert_eq!(store.unsettled(10).await.unwrap().len(), 1, "its session has ended");
     store.settle_of(SessionId::from_bytes([1; 16]), id(5).body);
     store.delete(vec![id(5).body]).await.unwrap();
     assert!(store.unsettled(10).await.unwrap().is_empty());
@@ -92,7 +95,7 @@ async fn a_body_exists_when_it_is_finished_and_until_it_is_deleted() {
 async fn changed_bytes_are_corrupt_on_read_and_in_the_scrub() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1, "KR");
-    begin(&store, 5).await.finish().await.unwrap();
+    let _claim = begin(&store, 5).await.finish().await.unwrap();
     assert!(store.scrub(None, 10).await.unwrap().corrupt.is_empty());
     let file = std::fs::OpenOptions::new().write(true).open(dir.path().join("segments/00000001.seg")).unwrap();
     file.write_all_at(&[99], STRIDE as u64 + 17).unwrap();
@@ -106,7 +109,7 @@ async fn space_is_reclaimed_by_moving_what_lives() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1, "KR");
     for body in 1..=4 {
-        begin(&store, body).await.finish().await.unwrap();
+        let _claim = begin(&store, body).await.finish().await.unwrap();
     }
     store.delete([1, 2, 3].map(|b| id(b).body).to_vec()).await.unwrap();
     store.shutdown().await.unwrap();

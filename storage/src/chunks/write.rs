@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Shared;
-use super::committer::{Job, Written};
+use super::claim::Claim;
+use super::committer::{Job, Rows, Small, Written};
 use super::index::ChunkRow;
 use crate::chunk::SealedChunk;
 use crate::error::StoreError;
@@ -17,6 +18,9 @@ use crate::placement::PoolId;
 
 /// Chunks of one body on their way to disk at once.
 const AHEAD: usize = 2;
+/// A body of one chunk up to this many segments is written by the committer itself, together with
+/// others: a hop to another thread and a write of its own would cost more than the bytes.
+const SMALL: u32 = 4;
 
 /// Writes the chunks of one body, in order. Dropped without `finish`, nothing of it exists.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct BodyWriter {
     body: BodyId,
     under_way: VecDeque<JoinHandle<Result<Written, StoreError>>>,
     written: Vec<Written>,
+    small: Option<Small>,
 }
 
 /// Proof that a body is kept.
@@ -44,7 +49,7 @@ pub struct Receipts {
 
 impl BodyWriter {
     pub(super) const fn new(shared: Arc<Shared>, queue: mpsc::Sender<Job>, pool: PoolId, body: BodyId) -> Self {
-        Self { shared, queue, pool, body, under_way: VecDeque::new(), written: Vec::new() }
+        Self { shared, queue, pool, body, under_way: VecDeque::new(), written: Vec::new(), small: None }
     }
 
     /// Sends a chunk on its way; waits while too many are.
@@ -52,6 +57,14 @@ impl BodyWriter {
     /// # Errors
     /// `Full` or `Io` of this chunk or one before.
     pub async fn write(&mut self, chunk: SealedChunk) -> Result<(), StoreError> {
+        if chunk.id().number == 0 && chunk.shape().segments <= SMALL && self.small.is_none() {
+            let sums = chunk.sums();
+            self.small = Some(Small { chunk, sums });
+            return Ok(());
+        }
+        if self.small.is_some() {
+            return Err(StoreError::Malformed("chunk behind the last one"));
+        }
         while self.under_way.len() >= AHEAD {
             self.settle_oldest().await?;
         }
@@ -64,26 +77,30 @@ impl BodyWriter {
     ///
     /// # Errors
     /// `Full`, `Io`, `Index` or `Poisoned`: then it does not exist.
-    pub async fn finish(mut self) -> Result<Receipts, StoreError> {
+    pub async fn finish(mut self) -> Result<(Receipts, Claim), StoreError> {
         while !self.under_way.is_empty() {
             self.settle_oldest().await?;
         }
         let mut digest = blake3::Hasher::new();
         digest.update(b"gotgan-receipts-1").update(self.body.as_bytes());
-        for chunk in &self.written {
-            digest.update(&chunk.row.sums.root);
+        let written = self.written.iter().map(|chunk| &chunk.row.sums);
+        let mut chunks = 0;
+        for sums in self.small.iter().map(|small| &small.sums).chain(written) {
+            digest.update(&sums.root);
+            chunks += 1;
         }
-        let receipts = Receipts {
-            body: self.body,
-            chunks: u32::try_from(self.written.len()).unwrap_or(u32::MAX),
-            digest: *digest.finalize().as_bytes(),
-            store: self.shared.id,
-        };
+        let digest = *digest.finalize().as_bytes();
+        let receipts = Receipts { body: self.body, chunks, digest, store: self.shared.id };
+        // Made before the body can exist: a caller that goes away while it waits gives the body up.
+        let claim = Claim::new(Arc::clone(&self.shared), self.queue.clone(), self.body);
         let (answer, answered) = oneshot::channel();
-        let job = Job::Finish { pool: self.pool, body: self.body, chunks: self.written, answer };
+        let job = match self.small {
+            Some(small) => Job::Keep { pool: self.pool, small, answer },
+            None => Job::Rows(Rows::Finish { pool: self.pool, body: self.body, chunks: self.written, answer }),
+        };
         self.queue.send(job).await.map_err(|_| StoreError::Stopped)?;
         answered.await.map_err(|_| StoreError::Stopped)??;
-        Ok(receipts)
+        Ok((receipts, claim))
     }
 
     async fn settle_oldest(&mut self) -> Result<(), StoreError> {

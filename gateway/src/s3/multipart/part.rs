@@ -86,7 +86,6 @@ async fn keep_part(
     let size = received.manifest.length;
     let values = PartValues { md5: received.md5, checksum: received.checksum.as_ref().map(StoredChecksum::full) };
     let sealed = upload.key.seal_value("part", &upload.context(number), &encode(&values)?)?;
-    let body = received.body.id;
     let part = PartRow { number, modified: clock::now(), size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
     let change = Change::PutPart {
@@ -97,7 +96,9 @@ async fn keep_part(
         new_body: received.body,
     };
     commit_recorded(gateway, &call.context, change).await?;
-    gateway.chunks.settle(body);
+    if let Some(claim) = received.claim {
+        claim.settle();
+    }
     Ok(values)
 }
 
