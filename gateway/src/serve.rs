@@ -13,7 +13,7 @@ use policy::id::{SessionId, StoreId};
 use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
-use storage::chunks::{ChunkStore, StoreOptions};
+use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
 use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
@@ -144,6 +144,7 @@ impl Server {
             session,
             place: issued.identity.place.clone(),
             fresh_id: StoreId::from_bytes(random().map_err(Error::from)?),
+            file_bytes: FILE_BYTES,
         };
         let chunks = ChunkStore::open(&home.store(), &options)?;
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);

@@ -10,7 +10,7 @@ use policy::principal::{Actor, Role};
 use policy::residency::Residency;
 use storage::buffer::BufferPool;
 use storage::chunk::{ChunkId, SealedChunk};
-use storage::chunks::{ChunkStore, StoreOptions};
+use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
 use storage::engine::Engine;
 use storage::geometry::SEGMENT_SEALED;
 use storage::placement::Placement;
@@ -35,6 +35,7 @@ impl Bench {
             session: SessionId::from_bytes([4; 16]),
             place: here(),
             fresh_id: StoreId::from_bytes([5; 16]),
+            file_bytes: FILE_BYTES,
         };
         let store = ChunkStore::open(dir.path(), &options)?;
         let placement = placement(&store)?;

@@ -56,7 +56,12 @@ pub struct StoreOptions {
     pub place: VerifiedPlace,
     /// The id to give a disk that has none yet.
     pub fresh_id: StoreId,
+    /// Bytes of a segment file: what is full takes no more chunks. [`FILE_BYTES`] unless for a test.
+    pub file_bytes: u64,
 }
+
+/// Bytes of a segment file.
+pub const FILE_BYTES: u64 = 1 << 30;
 
 /// A store.
 #[derive(Debug)]
@@ -94,7 +99,7 @@ impl ChunkStore {
         std::fs::create_dir_all(&segments).map_err(|e| StoreError::io("create the store's directory", e))?;
         let index = Index::open(&dir.join("index"), &options.engine)?;
         let id = index.store_id(options.fresh_id)?;
-        let files = Files::open(&segments, &index)?;
+        let files = Files::open(&segments, &index, options.file_bytes)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             id,

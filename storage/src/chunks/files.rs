@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IoSlice;
+use std::ops::Deref;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::{FallocateFlags, OFlags};
 
 use super::index::{FileRow, Index};
 use crate::error::StoreError;
 
-/// A file takes no more chunks behind this.
-const FILE_MAX: u64 = 1 << 30;
 /// Space is allocated in such steps, so that most writes do not extend the file.
 const STEP: u64 = 64 << 20;
 
@@ -25,14 +25,68 @@ pub(super) struct SegmentFile {
     path: PathBuf,
     write: Option<File>,
     read: File,
+    /// Holds on it: chunks that were given room and have no row yet.
+    holds: AtomicUsize,
+}
+
+/// Keeps a file from being removed while a chunk in it waits for its row.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<SegmentFile>);
+
+impl Hold {
+    fn new(file: Arc<SegmentFile>) -> Self {
+        file.holds.fetch_add(1, Ordering::AcqRel);
+        Self(file)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Deref for Hold {
+    type Target = SegmentFile;
+
+    fn deref(&self) -> &SegmentFile {
+        &self.0
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    /// A file takes no more chunks behind this.
+    max: u64,
     open: RwLock<BTreeMap<u64, Arc<SegmentFile>>>,
     active: Mutex<Active>,
-    rows: Mutex<BTreeMap<u64, FileRow>>,
+    known: Mutex<BTreeMap<u64, Known>>,
+}
+
+/// A file as memory knows it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    row: FileRow,
+    /// The reclaimer has given up on chunks that begin before this.
+    stuck: u64,
+}
+
+/// What a batch does to one file, once it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// End of the last chunk that came.
+    pub end: u64,
+    /// Bytes of chunks that came.
+    pub came: u64,
+    /// Bytes of chunks that went.
+    pub went: u64,
+}
+
+impl Change {
+    fn of(self, row: FileRow) -> FileRow {
+        FileRow { size: row.size.max(self.end), live: (row.live + self.came).saturating_sub(self.went) }
+    }
 }
 
 #[derive(Debug)]
@@ -43,48 +97,85 @@ struct Active {
     next_number: u64,
 }
 
+/// A file that is worth rewriting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Emptiest {
+    pub number: u64,
+    /// Chunks that begin before this were tried, in vain.
+    pub behind: u64,
+    /// It may just go.
+    pub empty: bool,
+}
+
 /// Room for one chunk.
 #[derive(Debug)]
 pub(super) struct Room {
-    pub file: Arc<SegmentFile>,
+    pub file: Hold,
     pub offset: u64,
 }
 
 impl Files {
-    /// Files without a row hold nothing that exists, and go.
-    pub fn open(dir: &Path, index: &Index) -> Result<Self, StoreError> {
+    /// Files without a row hold nothing that exists, and go; `max` is the size of those to be made.
+    pub fn open(dir: &Path, index: &Index, max: u64) -> Result<Self, StoreError> {
         let rows: BTreeMap<u64, FileRow> = index.files()?.into_iter().collect();
         let mut next_number = rows.keys().next_back().map_or(1, |n| n + 1);
-        for entry in std::fs::read_dir(dir).map_err(|e| StoreError::io("list segment files", e))? {
-            let path = entry.map_err(|e| StoreError::io("list segment files", e))?.path();
-            let Some(number) = number_of(&path) else { continue };
+        for (number, path) in list(dir)? {
             next_number = next_number.max(number + 1);
             match rows.get(&number) {
-                None => std::fs::remove_file(&path).map_err(|e| StoreError::io("remove an empty segment file", e))?,
                 Some(row) => trim(&path, row.size)?,
+                None if index.in_file(number, 0, 1)?.is_empty() => {
+                    std::fs::remove_file(&path).map_err(|e| StoreError::io("remove an empty segment file", e))?;
+                }
+                None => return Err(StoreError::Malformed("index: a file that holds chunks has no row")),
             }
         }
+        let known = rows.into_iter().map(|(number, row)| (number, Known { row, stuck: 0 })).collect();
         let active = Active { file: None, next: 0, allocated: 0, next_number };
-        Ok(Self { dir: dir.to_owned(), open: RwLock::default(), active: Mutex::new(active), rows: Mutex::new(rows) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            max,
+            open: RwLock::default(),
+            active: Mutex::new(active),
+            known: Mutex::new(known),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves room at the end of the active file; makes the next file when it is full.
     pub fn reserve(&self, length: u64) -> Result<Room, StoreError> {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        if active.file.is_none() || active.next + length > FILE_MAX {
-            let number = active.next_number;
-            let file = Arc::new(SegmentFile::create(&self.dir, number)?);
-            self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&file));
-            *active = Active { file: Some(file), next: 0, allocated: 0, next_number: number + 1 };
-        }
-        let Some(file) = active.file.clone() else { return Err(StoreError::Stopped) };
-        if active.next + length > active.allocated {
+        let file = match &active.file {
+            Some(file) if active.next + length <= self.max => Arc::clone(file),
+            _ => self.roll(&mut active)?,
+        };
+        while active.next + length > active.allocated {
             file.allocate(active.allocated, STEP)?;
             active.allocated += STEP;
         }
         let offset = active.next;
         active.next += length;
-        Ok(Room { file, offset })
+        Ok(Room { file: Hold::new(file), offset })
+    }
+
+    /// Makes the next file. It is known from now on, so that its space is reclaimed even if no chunk in it ever
+    /// gets a row; so is what lies behind the last chunk of the file before.
+    fn roll(&self, active: &mut Active) -> Result<Arc<SegmentFile>, StoreError> {
+        let number = active.next_number;
+        // First: what a failure leaves behind must not be in the way of the next attempt.
+        active.next_number += 1;
+        let file = Arc::new(SegmentFile::create(&self.dir, number)?);
+        let mut known = self.known();
+        if let Some(full) = active.file.as_ref().and_then(|full| known.get_mut(&full.number)) {
+            full.row.size = full.row.size.max(active.next);
+        }
+        known.insert(number, Known::default());
+        drop(known);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&file));
+        *active = Active { file: Some(Arc::clone(&file)), next: 0, allocated: 0, next_number: active.next_number };
+        Ok(file)
     }
 
     /// A file to read from.
@@ -93,23 +184,38 @@ impl Files {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(SegmentFile::open(&self.dir, number)?);
+        Ok(self.adopt(file))
+    }
+
+    /// Keeps a descriptor for the next reader, unless the file was removed meanwhile: it would hold the
+    /// space of a file that has no name any more.
+    fn adopt(&self, file: Arc<SegmentFile>) -> Arc<SegmentFile> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(open.entry(number).or_insert(file)))
+        if !self.known().contains_key(&file.number) {
+            return file;
+        }
+        Arc::clone(open.entry(file.number).or_insert(file))
     }
 
-    /// Notes chunks that came (positive) and went (negative); returns the row to be written.
-    pub fn account(&self, number: u64, end: u64, change: i64) -> FileRow {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = rows.entry(number).or_default();
-        row.size = row.size.max(end);
-        row.live = row.live.saturating_add_signed(change);
-        *row
+    /// The row of a file as it will be after a change.
+    pub fn after(&self, number: u64, change: Change) -> FileRow {
+        change.of(self.known().get(&number).map(|known| known.row).unwrap_or_default())
     }
 
-    /// Whether a file holds nothing that exists and takes nothing more.
+    /// Notes a change whose rows are written.
+    pub fn apply(&self, number: u64, change: Change) {
+        let mut known = self.known();
+        let file = known.entry(number).or_default();
+        file.row = change.of(file.row);
+    }
+
+    /// Whether a file holds nothing that exists or is about to, and takes nothing more. Only the committer
+    /// asks, which alone gives chunks their rows.
     pub fn is_dead(&self, number: u64) -> bool {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.get(&number).is_some_and(|row| row.live == 0) && !self.is_active(number)
+        // In this order: a file that is no longer active is given no further holds.
+        !self.is_active(number)
+            && !self.is_held(number)
+            && self.known().get(&number).is_some_and(|known| known.row.live == 0)
     }
 
     fn is_active(&self, number: u64) -> bool {
@@ -117,9 +223,14 @@ impl Files {
         active.file.as_ref().is_some_and(|file| file.number == number)
     }
 
+    fn is_held(&self, number: u64) -> bool {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&number).is_some_and(|file| file.holds.load(Ordering::Acquire) > 0)
+    }
+
     /// Removes a file whose last chunk is gone. Reads in flight keep their descriptor.
     pub fn remove(&self, number: u64) -> Result<(), StoreError> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.known().remove(&number);
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         match std::fs::remove_file(path_of(&self.dir, number)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove a segment file", e)),
@@ -127,19 +238,32 @@ impl Files {
         }
     }
 
-    /// The file with the smallest share of live bytes, if that is under `percent`.
-    pub fn emptiest(&self, percent: u64) -> Option<u64> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// The file with the smallest share of live bytes, if that is under `percent` and something can be done
+    /// about it.
+    pub fn emptiest(&self, percent: u64) -> Option<Emptiest> {
+        let known = self.known().clone();
         let share = |row: &FileRow| row.live.saturating_mul(100) / row.size.max(1);
-        let (number, row) = rows.iter().filter(|(n, _)| !self.is_active(**n)).min_by_key(|(_, row)| share(row))?;
-        (share(row) < percent).then_some(*number)
+        let candidates = known.iter().filter(|(number, file)| {
+            let useful = if file.row.live == 0 { !self.is_held(**number) } else { file.stuck < file.row.size };
+            useful && share(&file.row) < percent && !self.is_active(**number)
+        });
+        let (number, file) = candidates.min_by_key(|(_, file)| share(&file.row))?;
+        Some(Emptiest { number: *number, behind: file.stuck, empty: file.row.live == 0 })
+    }
+
+    /// Notes that chunks of a file that begin before `offset` cannot be moved.
+    pub fn stick(&self, number: u64, offset: u64) {
+        if let Some(file) = self.known().get_mut(&number) {
+            file.stuck = file.stuck.max(offset);
+        }
     }
 
     /// Bytes of segment files and of the chunks in them.
     pub fn usage(&self) -> FileRow {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.values()
-            .fold(FileRow::default(), |sum, row| FileRow { size: sum.size + row.size, live: sum.live + row.live })
+        self.known().values().fold(FileRow::default(), |sum, file| FileRow {
+            size: sum.size + file.row.size,
+            live: sum.live + file.row.live,
+        })
     }
 
     /// Gives back what was allocated ahead.
@@ -171,13 +295,13 @@ impl SegmentFile {
         let read = File::open(&path).map_err(|e| StoreError::io("open a segment file", e))?;
         let directory = File::open(dir).map_err(|e| StoreError::io("open the segment directory", e))?;
         directory.sync_all().map_err(|e| StoreError::io("sync the segment directory", e))?;
-        Ok(Self { number, path, write: Some(write), read })
+        Ok(Self { number, path, write: Some(write), read, holds: AtomicUsize::new(0) })
     }
 
     fn open(dir: &Path, number: u64) -> Result<Self, StoreError> {
         let path = path_of(dir, number);
         let read = File::open(&path).map_err(|e| StoreError::io("open a segment file", e))?;
-        Ok(Self { number, path, write: None, read })
+        Ok(Self { number, path, write: None, read, holds: AtomicUsize::new(0) })
     }
 
     fn allocate(&self, from: u64, length: u64) -> Result<(), StoreError> {
@@ -234,6 +358,17 @@ fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.seg"))
 }
 
+/// Segment files by number.
+pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+    let entries = std::fs::read_dir(dir).map_err(|e| StoreError::io("list segment files", e))?;
+    let mut out = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| StoreError::io("list segment files", e))?.path();
+        out.extend(number_of(&path).map(|number| (number, path)));
+    }
+    Ok(out)
+}
+
 fn number_of(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok()
 }
@@ -246,4 +381,36 @@ fn trim(path: &Path, size: u64) -> Result<(), StoreError> {
         file.set_len(size).map_err(|e| StoreError::io("trim a segment file", e))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+
+    fn files(dir: &Path) -> Files {
+        Files::open(dir, &Index::open(&dir.join("index"), &Engine::new()).unwrap(), 8192).unwrap()
+    }
+
+    #[test]
+    fn a_reader_that_is_late_does_not_keep_a_removed_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        drop(files.reserve(4096).unwrap());
+        let late = Arc::new(SegmentFile::open(dir.path(), 1).unwrap());
+        files.remove(1).unwrap();
+        let late = files.adopt(late);
+        assert!(files.open.read().unwrap().is_empty(), "only the reader itself holds it");
+        assert_eq!(Arc::strong_count(&late), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_not_in_the_way_of_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        // As a failure after its creation leaves it, for instance when there are no descriptors.
+        std::fs::write(dir.path().join("00000001.seg"), "").unwrap();
+        assert!(files.reserve(4096).is_err());
+        assert_eq!(files.reserve(4096).unwrap().file.number, 2);
+    }
 }

@@ -152,16 +152,17 @@ impl Index {
         Ok(out)
     }
 
-    /// Chunks in a file, by offset.
-    pub fn in_file(&self, file: u64, limit: usize) -> Result<Vec<ChunkId>, StoreError> {
+    /// Chunks in a file that begin at an offset or behind it, in order.
+    pub fn in_file(&self, file: u64, from: u64, limit: usize) -> Result<Vec<(u64, ChunkId)>, StoreError> {
         let mut cursor = self.db.raw_iterator_cf(self.family("places")?);
-        cursor.seek(file.to_be_bytes());
+        cursor.seek(place(file, from));
         let mut out = Vec::new();
         while let Some((key, value)) = cursor.item() {
             if !key.starts_with(&file.to_be_bytes()) || out.len() == limit {
                 break;
             }
-            out.push(read_key(value).ok_or(StoreError::Malformed("place row"))?);
+            let offset = key.get(8..).and_then(|offset| offset.try_into().ok()).map(u64::from_be_bytes);
+            out.push(offset.zip(read_key(value)).ok_or(StoreError::Malformed("place row"))?);
             cursor.next();
         }
         cursor.status()?;
@@ -235,6 +236,12 @@ impl Index {
         Ok(self.db.write_opt(batch.0, &options)?)
     }
 
+    /// Makes the row of a chunk unreadable.
+    #[cfg(test)]
+    pub fn spoil(&self, id: ChunkId) {
+        self.db.put_cf(self.family("chunks").unwrap(), chunk_key(POOL.into(), id), [0xff]).unwrap();
+    }
+
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true)?;
         for name in FAMILIES {
@@ -251,9 +258,13 @@ fn synced() -> WriteOptions {
 }
 
 fn place_key(row: &ChunkRow) -> [u8; 16] {
+    place(row.file, row.offset)
+}
+
+fn place(file: u64, offset: u64) -> [u8; 16] {
     let mut out = [0; 16];
-    out[..8].copy_from_slice(&row.file.to_be_bytes());
-    out[8..].copy_from_slice(&row.offset.to_be_bytes());
+    out[..8].copy_from_slice(&file.to_be_bytes());
+    out[8..].copy_from_slice(&offset.to_be_bytes());
     out
 }
 

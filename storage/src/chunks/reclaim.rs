@@ -30,20 +30,27 @@ impl ChunkStore {
     /// # Errors
     /// What the index or the disk says.
     pub async fn reclaim_once(&self) -> Result<Reclaimed, StoreError> {
-        let Some(from) = self.shared.files.emptiest(LIVE_PERCENT) else { return Ok(Reclaimed::default()) };
-        let shared = Arc::clone(&self.shared);
-        let ids = blocking(move || shared.index.in_file(from, STEP)).await?;
+        let (from, ids) = loop {
+            let Some(file) = self.shared.files.emptiest(LIVE_PERCENT) else { return Ok(Reclaimed::default()) };
+            let shared = Arc::clone(&self.shared);
+            let ids = blocking(move || shared.index.in_file(file.number, file.behind, STEP)).await?;
+            if file.empty || !ids.is_empty() {
+                break (file.number, ids);
+            }
+            // Only chunks that cannot be moved are left in it.
+            self.shared.files.stick(file.number, u64::MAX);
+        };
         let mut chunks = Vec::with_capacity(ids.len());
         let mut stuck = 0;
-        for id in ids {
-            match self.copy(id, from).await {
-                Ok(Some(written)) => chunks.push(written),
-                Ok(None) => {}
-                Err(StoreError::Corrupt { .. }) => {
+        for (offset, id) in ids {
+            match self.copy(id, from).await? {
+                Copy::Made(written) => chunks.push(*written),
+                Copy::Needless => {}
+                Copy::Unreadable => {
                     self.shared.report(id, 0);
+                    self.shared.files.stick(from, offset + 1);
                     stuck += 1;
                 }
-                Err(other) => return Err(other),
             }
         }
         let (answer, answered) = oneshot::channel();
@@ -59,19 +66,37 @@ impl ChunkStore {
         (usage.size, usage.live)
     }
 
-    async fn copy(&self, id: ChunkId, from: u64) -> Result<Option<Written>, StoreError> {
+    async fn copy(&self, id: ChunkId, from: u64) -> Result<Copy, StoreError> {
         let mut buffer = self.shared.pool.chunk(crate::geometry::SEGMENTS_PER_CHUNK).await?;
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            let Some(row) = shared.index.chunk(id)?.filter(|row| row.file == from) else { return Ok(None) };
-            let stored = scrub::whole(&shared, id, &row)?;
+            let row = match shared.index.chunk(id) {
+                Err(StoreError::Malformed(_)) => return Ok(Copy::Unreadable),
+                row => row?.filter(|row| row.file == from),
+            };
+            let Some(row) = row else { return Ok(Copy::Needless) };
+            let Ok(stored) = scrub::whole(&shared, id, &row) else {
+                // It may have been deleted meanwhile.
+                let there = shared.index.chunk(id)?.as_ref() == Some(&row);
+                return Ok(if there { Copy::Unreadable } else { Copy::Needless });
+            };
             let Some(front) = buffer.get_mut(..stored.len()) else { return Err(StoreError::Malformed("chunk row")) };
             front.copy_from_slice(&stored);
             let chunk = SealedChunk::from_sealed(id, buffer, row.shape.segments, row.shape.last);
-            keep_as(&shared, &chunk, &row).map(Some)
+            keep_as(&shared, &chunk, &row).map(|written| Copy::Made(Box::new(written)))
         })
         .await
     }
+}
+
+/// What came of copying a chunk.
+enum Copy {
+    /// It lies in the active file too, without a row yet.
+    Made(Box<Written>),
+    /// It is not in the old file any more.
+    Needless,
+    /// Its bytes there are not what was written.
+    Unreadable,
 }
 
 /// The copy keeps the session of the original, so that an open row still names it.

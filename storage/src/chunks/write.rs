@@ -78,9 +78,7 @@ impl BodyWriter {
     /// # Errors
     /// `Full`, `Io`, `Index` or `Poisoned`: then it does not exist.
     pub async fn finish(mut self) -> Result<(Receipts, Claim), StoreError> {
-        while !self.under_way.is_empty() {
-            self.settle_oldest().await?;
-        }
+        self.catch_up().await?;
         let mut digest = blake3::Hasher::new();
         digest.update(b"gotgan-receipts-1").update(self.body.as_bytes());
         let written = self.written.iter().map(|chunk| &chunk.row.sums);
@@ -101,6 +99,14 @@ impl BodyWriter {
         self.queue.send(job).await.map_err(|_| StoreError::Stopped)?;
         answered.await.map_err(|_| StoreError::Stopped)??;
         Ok((receipts, claim))
+    }
+
+    /// Waits until every chunk that was sent lies in its file.
+    pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
+        while !self.under_way.is_empty() {
+            self.settle_oldest().await?;
+        }
+        Ok(())
     }
 
     async fn settle_oldest(&mut self) -> Result<(), StoreError> {
