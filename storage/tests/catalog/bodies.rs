@@ -1,0 +1,75 @@
+//! Bodies: the primary key decides between a commit and the collector (STORAGE.md rule 4).
+
+use policy::id::BodyId;
+use storage::catalog::{Catalog, Change, GarbageRow, Precondition, Refusal};
+
+use crate::backend::Backend;
+use crate::rows::{bucket, commit, delete, id, key, put, race, share, tenant, without_record};
+
+const ROUNDS: u128 = 40;
+
+pub async fn a_body_is_committed_or_condemned_never_both(backend: &impl Backend) {
+    let catalog = backend.open();
+    let bucket = bucket(1, "lake", tenant(0));
+    commit(&*catalog, Change::CreateBucket(bucket.clone())).await.unwrap();
+    let (mut committed, mut condemned) = (0, 0);
+    for n in 100..100 + ROUNDS {
+        let mut both = vec![put(bucket.id, "k", n, Precondition::None), Change::Condemn(BodyId::from_bytes(id(n)))];
+        if n % 2 == 0 {
+            both.reverse();
+        }
+        let mut outcomes = race(&catalog, both.into_iter().map(without_record).collect()).await;
+        if n % 2 == 0 {
+            outcomes.reverse();
+        }
+        let current = catalog.current(bucket.id, &key("k")).await.unwrap();
+        let visible = current.is_some_and(|row| *row.version.as_bytes() == id(n));
+        match outcomes.as_slice() {
+            [Ok(_), Err(Refusal::Exists)] if visible => committed += 1,
+            [Err(Refusal::BodyGone), Ok(_)] if !visible => condemned += 1,
+            other => panic!("{other:?}, visible: {visible}"),
+        }
+    }
+    assert!(committed > 0 && condemned > 0, "both ends were seen: {committed} committed, {condemned} condemned");
+}
+
+/// The last reference goes while another one comes: either it came in time, or the body is garbage.
+pub async fn a_body_is_shared_or_garbage_never_both(backend: &impl Backend) {
+    let catalog = backend.open();
+    let bucket = bucket(1, "lake", tenant(0));
+    commit(&*catalog, Change::CreateBucket(bucket.clone())).await.unwrap();
+    for n in 100..100 + ROUNDS {
+        let body = BodyId::from_bytes(id(n));
+        commit(&*catalog, put(bucket.id, "source", n, Precondition::None)).await.unwrap();
+        let mut both = vec![delete(bucket.id, "source"), share(bucket.id, &format!("copy{n}"), n + 1_000, body)];
+        if n % 2 == 0 {
+            both.reverse();
+        }
+        let outcomes = race(&catalog, both.into_iter().map(without_record).collect()).await;
+        let copied = catalog.object(bucket.id, &key(&format!("copy{n}"))).await.unwrap().is_some();
+        let garbage = catalog.garbage(u64::MAX, 1_000).await.unwrap();
+        assert_ne!(copied, garbage.iter().any(|row| row.body == body), "{outcomes:?}");
+        let condemned = commit(&*catalog, Change::Condemn(body)).await;
+        assert_eq!(condemned.err(), copied.then_some(Refusal::Exists));
+    }
+}
+
+pub async fn a_condemned_body_may_return_once_forgotten(backend: &impl Backend) {
+    let catalog = backend.open();
+    let bucket = bucket(1, "lake", tenant(0));
+    commit(&*catalog, Change::CreateBucket(bucket.clone())).await.unwrap();
+    let body = BodyId::from_bytes(id(50));
+    commit(&*catalog, Change::Condemn(body)).await.unwrap();
+    commit(&*catalog, Change::Condemn(body)).await.unwrap();
+    assert_eq!(commit(&*catalog, put(bucket.id, "k", 50, Precondition::None)).await, Err(Refusal::BodyGone));
+    assert_eq!(commit(&*catalog, share(bucket.id, "k", 51, body)).await, Err(Refusal::BodyGone));
+    backend.close(&catalog).await;
+    drop(catalog);
+    let catalog = backend.open();
+    assert_eq!(commit(&*catalog, put(bucket.id, "k", 50, Precondition::None)).await, Err(Refusal::BodyGone));
+    commit(&*catalog, Change::Forget(vec![GarbageRow { retired: 0, body }])).await.unwrap();
+    commit(&*catalog, put(bucket.id, "k", 50, Precondition::None)).await.unwrap();
+    commit(&*catalog, Change::Forget(vec![GarbageRow { retired: 0, body }])).await.unwrap();
+    let condemned = commit(&*catalog, Change::Condemn(body)).await;
+    assert_eq!(condemned, Err(Refusal::Exists), "a live body is not forgotten");
+}
