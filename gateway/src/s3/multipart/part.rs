@@ -155,7 +155,7 @@ pub(in crate::s3) async fn upload_part_copy(
 }
 
 /// `bytes=first-last`, both given, inside the source.
-fn copy_range(header: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
+pub(in crate::s3) fn copy_range(header: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
     let Some(text) = header else { return Ok(0..size) };
     let bad = || {
         s3s::s3_error!(
@@ -164,8 +164,9 @@ fn copy_range(header: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>>
         )
     };
     let (first, last) = text.strip_prefix("bytes=").and_then(|t| t.split_once('-')).ok_or_else(bad)?;
-    let first: u64 = first.parse().map_err(|_| bad())?;
-    let last: u64 = last.parse().map_err(|_| bad())?;
+    // `parse` alone would take a sign.
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let (first, last) = digits(first).zip(digits(last)).ok_or_else(bad)?;
     if first > last {
         return Err(bad());
     }
@@ -186,7 +187,7 @@ mod tests {
     fn copy_ranges_are_strict() {
         assert_eq!(copy_range(None, 5).unwrap(), 0..5);
         assert_eq!(copy_range(Some("bytes=1-3"), 5).unwrap(), 1..4);
-        for bad in ["bytes=1-", "bytes=-3", "1-3", "bytes=3-1", "bytes=0-5", "bytes=a-b"] {
+        for bad in ["bytes=1-", "bytes=-3", "1-3", "bytes=3-1", "bytes=0-5", "bytes=a-b", "bytes=+1-3"] {
             assert!(copy_range(Some(bad), 5).is_err(), "{bad}");
         }
     }
