@@ -3,5 +3,7 @@
 pub mod authority;
 pub mod claims;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod identity;
 pub mod tls;

@@ -180,14 +180,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key or variable.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut table = match file {
-            None => Table::new(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-                read(&text, &path.display().to_string())?
-            }
-        };
+        let Some(path) = file else { return Self::parse("", "", environment) };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string(), environment)
+    }
+
+    /// Reads the text of a file, called `from` in errors, and the environment over the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key or variable.
+    pub fn parse(
+        text: &str,
+        from: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = read(text, from)?;
         let known = known();
         for (name, text) in environment {
             if !name.starts_with("GOTGAN_") || TOOLS.contains(&name.as_str()) {
@@ -338,10 +345,7 @@ mod tests {
     use super::*;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        std::fs::write(&path, text).unwrap();
-        Config::load(Some(&path), environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        Config::parse(text, "c.toml", environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
     }
 
     #[test]

@@ -161,6 +161,6 @@ pub async fn scan<R: ControlRow>(
     }
 }
 
-fn decode<R: ControlRow>(bytes: &[u8]) -> Result<R, Error> {
+pub(crate) fn decode<R: ControlRow>(bytes: &[u8]) -> Result<R, Error> {
     serde_json::from_slice(bytes).map_err(|e| Error::Corrupt(format!("control row: {e}")))
 }

@@ -14,6 +14,8 @@ pub mod context;
 pub mod control;
 pub mod digest;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway;
 pub mod home;
 pub mod identity;

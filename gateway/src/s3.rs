@@ -17,6 +17,8 @@ mod conditions;
 mod copy;
 mod delete;
 pub mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod get;
 pub mod host;
 mod list;

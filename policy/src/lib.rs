@@ -11,5 +11,7 @@ pub mod operation;
 pub mod principal;
 pub mod rules;
 pub mod decide;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 pub use decide::{Denial, Permit, Request, decide};

@@ -14,6 +14,8 @@ use crate::log::{LogEntry, LogPosition, Record};
 
 pub mod rows;
 mod keys;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod rocks;
 
 pub use rows::{

@@ -195,4 +195,36 @@ mod tests {
             ReadConditions { if_none_match: Some(&other), if_modified_since: Some(&at(9999)), ..Default::default() };
         assert_eq!(code(both, false), None);
     }
+
+    /// RFC 9110 section 13.2.2, step by step, over every combination of headers.
+    #[test]
+    fn every_combination_of_conditions_follows_the_steps() {
+        let etag = StoredETag { md5: [0xab; 16], parts: Some(3) };
+        let modified = UtcMillis(1_000_500);
+        let tags = [None, Some((ETagCondition::Any, true)), Some((tag(&etag.text()), true)), Some((tag("0"), false))];
+        let times = [None, Some((at(999), true)), Some((at(1000), false)), Some((at(1001), false))];
+        for (if_match, if_none_match) in tags.iter().flat_map(|a| tags.iter().map(move |b| (a, b))) {
+            for (modified_since, unmodified_since) in times.iter().flat_map(|a| times.iter().map(move |b| (a, b))) {
+                let conditions = ReadConditions {
+                    if_match: if_match.as_ref().map(|(condition, _)| condition),
+                    if_none_match: if_none_match.as_ref().map(|(condition, _)| condition),
+                    if_modified_since: modified_since.as_ref().map(|(time, _)| time),
+                    if_unmodified_since: unmodified_since.as_ref().map(|(time, _)| time),
+                };
+                let was_later = |time: &Option<(Timestamp, bool)>| time.as_ref().map(|(_, later)| *later);
+                let matches = |tag: &Option<(ETagCondition, bool)>| tag.as_ref().map(|(_, matches)| *matches);
+                let lost = matches(if_match).map(|m| !m).or(was_later(unmodified_since)) == Some(true);
+                let same = matches(if_none_match).or(was_later(modified_since).map(|later| !later)) == Some(true);
+                for copy in [false, true] {
+                    let code = conditions.check(&etag, modified, copy).err().map(|e| e.code().clone());
+                    let wanted = match (lost, same, copy) {
+                        (false, false, _) => None,
+                        (false, true, false) => Some(S3ErrorCode::NotModified),
+                        _ => Some(S3ErrorCode::PreconditionFailed),
+                    };
+                    assert_eq!(code, wanted, "{conditions:?}, copy: {copy}");
+                }
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ impl Domains {
         )
     }
 
-    fn bucket<'a>(&self, host: &'a str) -> Option<&'a str> {
+    pub(super) fn bucket<'a>(&self, host: &'a str) -> Option<&'a str> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         self.0.iter().find_map(|domain| {
             let front = name.len().checked_sub(domain.len())?;

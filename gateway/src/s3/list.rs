@@ -168,7 +168,7 @@ pub(super) fn url_encode(text: &str) -> String {
 }
 
 /// A token is opaque to clients: where the next page begins.
-fn write_token(after: &After) -> String {
+pub(super) fn write_token(after: &After) -> String {
     let (tag, text) = match after {
         After::Key(key) => ('k', key),
         After::Prefix(prefix) => ('p', prefix),
@@ -176,7 +176,7 @@ fn write_token(after: &After) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("{tag}{text}"))
 }
 
-fn read_token(token: &str) -> S3Result<After> {
+pub(super) fn read_token(token: &str) -> S3Result<After> {
     let bad = || s3s::s3_error!(InvalidArgument, "The continuation token provided is incorrect");
     let text = BASE64_URL_SAFE_NO_PAD.decode(token).ok().and_then(|b| String::from_utf8(b).ok()).ok_or_else(bad)?;
     match text.split_at_checked(1) {

@@ -28,10 +28,12 @@ mod part;
 
 pub(super) use complete::complete_multipart_upload;
 pub(super) use list::{list_multipart_uploads, list_parts};
+#[cfg(any(test, fuzzing))]
+pub(super) use part::copy_range;
 pub(super) use part::{upload_part, upload_part_copy};
 
 /// What CreateMultipartUpload fixed about checksums.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UploadChecksum {
     /// S3's name of the algorithm.
     pub algorithm: String,
@@ -48,7 +50,7 @@ impl UploadChecksum {
 }
 
 /// Sealed with each part.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PartValues {
     pub md5: [u8; 16],
     pub checksum: Option<StoredChecksum>,

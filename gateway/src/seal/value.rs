@@ -247,6 +247,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use policy::id::BodyId;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -318,5 +319,33 @@ mod tests {
         assert!(list.open(&owner(b"a"), 6, 8, &sealed).is_err());
         let moved = Owner { version: VersionId::from_bytes([4; 16]), ..owner(b"a") };
         assert!(list.open(&moved, 7, 8, &sealed).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn values_come_back_and_no_changed_bit_opens(name: Vec<u8>, content: Vec<u8>, at: prop::sample::Index, bit in 0..8_u32, numbers: (u64, u64)) {
+            let flipped = |sealed: &[u8]| {
+                let mut changed = sealed.to_vec();
+                changed[at.index(sealed.len())] ^= 1_u8 << bit;
+                changed
+            };
+            for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+                let key = VersionKey::random(suite).unwrap();
+                let bodies = bodies(&key);
+                let (length, modified) = numbers;
+                let facts = ManifestFacts { owner: owner(&name), bodies: &bodies, length, modified, residency_epoch: 0, list_values: &content };
+                let sealed = key.seal_manifest(&facts, &content).unwrap();
+                prop_assert_eq!(key.open_manifest(&facts, &sealed).unwrap(), content.as_slice());
+                prop_assert!(key.open_manifest(&facts, &flipped(&sealed)).is_err());
+                let sealed = key.seal_metadata(&owner(&name), length, &content).unwrap();
+                prop_assert_eq!(key.open_metadata(&owner(&name), &sealed).unwrap(), content.as_slice());
+                prop_assert!(key.open_metadata(&owner(&name), &flipped(&sealed)).is_err());
+                let list = ListKey::of(suite, &SecretKey::random().unwrap());
+                let sealed = list.seal(&owner(&name), length, modified, &content).unwrap();
+                prop_assert_eq!(list.open(&owner(&name), length, modified, &sealed).unwrap(), content.as_slice());
+                prop_assert!(list.open(&owner(&name), length, modified, &flipped(&sealed)).is_err());
+            }
+        }
     }
 }
