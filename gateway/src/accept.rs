@@ -19,6 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::pace::Paced;
+
 /// Headers must be complete within this (slow loris).
 const HEADER_TIME: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -111,6 +113,7 @@ async fn connection<S, F, B>(
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEADER_TIME)).adaptive_window(true);
+    let stream = Paced::new(stream);
     let ended = match tls {
         None => watcher.watch(builder.serve_connection(TokioIo::new(stream), hyper_service).into_owned()).await,
         Some(config) => {

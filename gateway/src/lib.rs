@@ -22,6 +22,7 @@ pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod node;
+mod pace;
 pub mod read;
 pub mod record;
 pub mod root;
