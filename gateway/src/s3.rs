@@ -16,6 +16,7 @@ mod compatibility;
 mod conditions;
 mod copy;
 mod delete;
+mod encryption;
 pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -90,6 +90,7 @@ impl S3Access for Admission {
         if operation == Operation::Unimplemented {
             return Err(super::unsupported(cx.s3_op().name()));
         }
+        super::encryption::check(cx.method(), cx.headers())?;
         context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
         if missing {
             return Err(s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"));

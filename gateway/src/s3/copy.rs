@@ -31,9 +31,6 @@ pub(super) async fn copy_object(
     mut req: S3Request<CopyObjectInput>,
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     refuse_unsupported!(req.input)?;
-    if req.input.copy_source_sse_customer_algorithm.is_some() || req.input.copy_source_sse_customer_key.is_some() {
-        return Err(unsupported("SSE-C"));
-    }
     let replace = directive(&req.input)?;
     let (source_key, source_version) = source_name(&req.input.copy_source)?;
     let bucket = Arc::clone(call.bucket()?);

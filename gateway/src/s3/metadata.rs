@@ -68,8 +68,6 @@ macro_rules! refuse_unsupported {
     ($input:expr) => {
         $crate::s3::metadata::refuse(
             &[
-                ("SSE-C", $input.sse_customer_algorithm.is_some() || $input.sse_customer_key.is_some()),
-                ("SSE-KMS", $input.ssekms_key_id.is_some() || $input.ssekms_encryption_context.is_some()),
                 (
                     "Object Lock",
                     $input.object_lock_mode.is_some()
@@ -88,7 +86,6 @@ macro_rules! refuse_unsupported {
             ],
             $input.acl.as_ref().map(|a| a.as_str()),
             $input.storage_class.as_ref().map(|c| c.as_str()),
-            $input.server_side_encryption.as_ref().map(|s| s.as_str()),
         )
     };
 }
@@ -128,19 +125,9 @@ pub(super) fn expires_ms(at: dto::Timestamp) -> i64 {
     at.unix_timestamp().saturating_mul(1000)
 }
 
-pub(super) fn refuse(
-    features: &[(&str, bool)],
-    acl: Option<&str>,
-    storage_class: Option<&str>,
-    encryption: Option<&str>,
-) -> S3Result<()> {
+pub(super) fn refuse(features: &[(&str, bool)], acl: Option<&str>, storage_class: Option<&str>) -> S3Result<()> {
     if let Some((name, _)) = features.iter().find(|(_, asked)| *asked) {
         return Err(unsupported(name));
-    }
-    match encryption {
-        None | Some("AES256") => {}
-        Some("aws:kms" | "aws:kms:dsse") => return Err(unsupported("SSE-KMS")),
-        Some(_) => return Err(s3s::s3_error!(InvalidArgument, "The encryption method specified is not supported")),
     }
     match storage_class {
         None | Some("STANDARD") => {}

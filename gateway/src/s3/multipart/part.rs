@@ -18,7 +18,7 @@ use crate::s3::copy::{COPY_MAX, source_bucket, source_name};
 use crate::s3::framing::Content;
 use crate::s3::get::open_object;
 use crate::s3::put::{aes256, commit_recorded, encode, object_key};
-use crate::s3::{Call, timestamp, unsupported};
+use crate::s3::{Call, timestamp};
 use crate::write::{Received, Target, place, receive};
 
 /// Part numbers run from 1 to this, as in S3.
@@ -36,9 +36,6 @@ pub(in crate::s3) async fn upload_part(
     call: &Call,
     mut req: S3Request<UploadPartInput>,
 ) -> S3Result<S3Response<UploadPartOutput>> {
-    if req.input.sse_customer_algorithm.is_some() || req.input.sse_customer_key.is_some() {
-        return Err(unsupported("SSE-C"));
-    }
     let number = part_number(req.input.part_number)?;
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
     let mut content =
@@ -108,9 +105,6 @@ pub(in crate::s3) async fn upload_part_copy(
     req: S3Request<UploadPartCopyInput>,
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let input = &req.input;
-    if input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some() {
-        return Err(unsupported("SSE-C"));
-    }
     let number = part_number(input.part_number)?;
     let bucket = Arc::clone(call.bucket()?);
     let key = object_key(&input.key)?;
