@@ -14,6 +14,7 @@ use storage::catalog::BucketRow;
 use crate::error::Error;
 use crate::identity::Account;
 use crate::record::{Access, Content, Recorder};
+use crate::s3::signing::Refusal;
 
 tokio::task_local! {
     /// The context of the request that this task serves.
@@ -53,6 +54,7 @@ struct Facts {
     recorded: Option<u16>,
     body: Vec<u8>,
     answer: Option<Bytes>,
+    body_failure: Option<Refusal>,
     trusted: bool,
     recording: bool,
 }
@@ -211,6 +213,16 @@ impl RequestContext {
     #[must_use]
     pub fn take_answer(&self) -> Option<Bytes> {
         self.facts().answer.take()
+    }
+
+    /// The body did not come as it should have.
+    pub(crate) fn body_failed(&self, refusal: Refusal) {
+        self.facts().body_failure = Some(refusal);
+    }
+
+    /// How the body failed, if it did.
+    pub(crate) fn body_failure(&self) -> Option<Refusal> {
+        self.facts().body_failure
     }
 
     /// The operation's name as far as it is known.

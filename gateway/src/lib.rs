@@ -13,6 +13,7 @@ pub mod config;
 pub mod context;
 pub mod control;
 pub mod digest;
+mod document;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -25,6 +26,7 @@ pub mod node;
 mod pace;
 pub mod read;
 pub mod record;
+mod refusal;
 pub mod root;
 pub mod s3;
 pub mod seal;

@@ -10,7 +10,7 @@ use crate::gateway::Gateway;
 
 pub mod admit;
 mod bucket;
-mod checks;
+pub(crate) mod checks;
 #[cfg(test)]
 mod compatibility;
 mod conditions;
@@ -26,6 +26,7 @@ mod list;
 mod metadata;
 mod multipart;
 mod put;
+pub mod signing;
 
 pub use checks::{StoredChecksum, StoredETag};
 pub use metadata::{ListValues, ObjectMetadata};

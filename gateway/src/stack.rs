@@ -5,11 +5,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::TryStreamExt;
-use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -17,15 +14,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::context::{CONTEXT, RequestContext};
+use crate::document::{Document, XML_MAX, readable};
 use crate::gateway::Gateway;
+use crate::refusal::{self, plain};
 use crate::s3::Front;
 use crate::s3::admit::{Admission, Secrets};
 use crate::s3::host::Domains;
+use crate::s3::signing;
 use crate::seal::key::random;
 use crate::sent::{Sent, Watch};
 
-/// Largest XML document: 10,000 parts with checksums, or 1,000 keys that are all escapes.
-const XML_MAX: usize = 8 << 20;
 const REQUEST_ID: &str = "x-amz-request-id";
 /// Recorded when nobody was left to answer.
 const CLIENT_GONE: u16 = 499;
@@ -74,12 +72,12 @@ impl Stack {
         let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
         let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
-        let head = request.method() == Method::HEAD;
+        let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             // Nothing is left undone when a read's connection breaks but its record.
             let unrecorded = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
             let response = self.answer(request, &context).await;
-            let response = Arc::clone(&self).record(response, context, head).await;
+            let response = Arc::clone(&self).record(response, context, asked).await;
             unrecorded.settled();
             return response;
         }
@@ -91,36 +89,25 @@ impl Stack {
             Err(error) => {
                 tracing::error!(%error, request = context.id, "a request ended in a panic");
                 metrics::counter!("gotgan_panics_total").increment(1);
-                plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalError",
-                    "We encountered an internal error. Please try again.",
-                )
+                broken_inside()
             }
         };
-        self.record(response, context, head).await
+        self.record(response, context, asked).await
     }
 
-    async fn answer(&self, request: Request<Incoming>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
-        if signs_v2(&request) {
-            return plain(
-                StatusCode::BAD_REQUEST,
-                "InvalidRequest",
-                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-            );
-        }
-        if is_form(&request) {
-            // `s3s` would take in the whole file before anybody's signature was looked at.
-            context.named("PostObject", None, None);
-            return plain(
-                StatusCode::NOT_IMPLEMENTED,
-                "NotImplemented",
-                "Uploads by HTML form (PostObject) are not implemented",
-            );
+    async fn answer(&self, mut request: Request<Incoming>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
+        if let Err((status, code, message)) = signing::prepare(&mut request) {
+            return plain(status, code, message);
         }
         let again = without_bad_range(&request);
-        let request = keep_small_body(request, context);
+        let request = match Document::of(&request) {
+            None => request.map(s3s::Body::from),
+            Some(document) => document.watch(request, context),
+        };
         let response = self.call(request, context).await;
+        if let Some((status, code, message)) = context.body_failure() {
+            return plain(status, code, message);
+        }
         match again {
             // Its signature was verified with the header, so it may go again without both.
             Some(again) if response.status() == StatusCode::BAD_REQUEST && context.trust_verified() => {
@@ -142,11 +129,7 @@ impl Stack {
             }
             Err(error) => {
                 tracing::error!(?error, request = context.id, "the S3 service failed");
-                plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalError",
-                    "We encountered an internal error. Please try again.",
-                )
+                broken_inside()
             }
         }
     }
@@ -156,19 +139,20 @@ impl Stack {
         self: Arc<Self>,
         response: Response<s3s::Body>,
         context: Arc<RequestContext>,
-        head: bool,
+        asked: Asked,
     ) -> Response<Sent> {
         let (mut parts, mut body) = response.into_parts();
         // `s3s` keeps no other status for HEAD than 200.
-        if head && parts.status == StatusCode::OK && parts.headers.contains_key(CONTENT_RANGE) {
+        if asked.head && parts.status == StatusCode::OK && parts.headers.contains_key(CONTENT_RANGE) {
             parts.status = StatusCode::PARTIAL_CONTENT;
         }
+        let error = refusal::complete(&context.id, &asked.path, asked.head, &mut parts, &mut body);
         let status = parts.status.as_u16();
-        let error = explain(&context.id, &mut parts, &mut body);
         if let Some(name) = &error {
             metrics::counter!("gotgan_s3_errors_total", "code" => name.clone()).increment(1);
         }
         let operation = context.operation();
+        readable(operation, &mut parts, &mut body);
         metrics::counter!("gotgan_requests_total", "operation" => operation, "status" => status.to_string())
             .increment(1);
         metrics::histogram!("gotgan_request_seconds", "operation" => operation)
@@ -180,14 +164,22 @@ impl Stack {
             metrics::counter!("gotgan_unrecorded_total").increment(1);
             let refusal =
                 plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
-            return refusal.map(|body| Sent::new(body, None));
+            (parts, body) = refusal.into_parts();
+            refusal::complete(&context.id, &asked.path, asked.head, &mut parts, &mut body);
+            return Response::from_parts(parts, Sent::new(body, None));
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             parts.headers.insert(REQUEST_ID, id);
         }
-        let watch = Watch::new(&self, context, status, expected(&parts, &body, head));
+        let watch = Watch::new(&self, context, status, expected(&parts, &body, asked.head));
         Response::from_parts(parts, Sent::new(body, Some(watch)))
     }
+}
+
+/// What the form of the answer depends on.
+struct Asked {
+    path: String,
+    head: bool,
 }
 
 /// A read that is dropped before its record: its connection broke, and the record is made now.
@@ -225,20 +217,6 @@ fn expected(parts: &http::response::Parts, body: &s3s::Body, head: bool) -> Opti
     length.or_else(|| http_body::Body::size_hint(body).exact())
 }
 
-/// Signature Version 2 proves nothing about the request's age or body; it is refused.
-fn signs_v2(request: &Request<Incoming>) -> bool {
-    let header = request.headers().get(AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
-    let has =
-        |name: &str| request.uri().query().is_some_and(|q| q.split('&').any(|p| p.split('=').next() == Some(name)));
-    header || (has("Signature") && has("AWSAccessKeyId"))
-}
-
-/// An upload by HTML form.
-fn is_form(request: &Request<Incoming>) -> bool {
-    let form = |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().starts_with(b"multipart/");
-    request.method() == Method::POST && request.headers().get(CONTENT_TYPE).is_some_and(form)
-}
-
 /// S3 ignores a Range header that is none (RFC 9110 section 14.2); `s3s` refuses it. This is the request
 /// without it, and without what signed it.
 fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> {
@@ -259,46 +237,6 @@ fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> 
     Some(again)
 }
 
-/// DeleteObjects promises a digest of its XML; the handler sees only what was parsed from it.
-fn keep_small_body(request: Request<Incoming>, context: &Arc<RequestContext>) -> Request<s3s::Body> {
-    let names_delete = |q: &str| q.split('&').any(|p| p == "delete" || p == "delete=");
-    if request.method() != Method::POST || !request.uri().query().is_some_and(names_delete) {
-        return request.map(s3s::Body::from);
-    }
-    let context = Arc::clone(context);
-    request.map(|body| {
-        let frames = body.into_data_stream().map_ok(move |bytes: Bytes| {
-            context.keep_body(&bytes);
-            http_body::Frame::data(bytes)
-        });
-        s3s::Body::http_body_unsync(StreamBody::new(frames))
-    })
-}
-
-/// Puts the request id into an error document and gives the error's code.
-fn explain(id: &str, parts: &mut http::response::Parts, body: &mut s3s::Body) -> Option<String> {
-    if !(parts.status.is_client_error() || parts.status.is_server_error()) {
-        return None;
-    }
-    let text = body.take_bytes().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
-    let code =
-        text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.to_owned());
-    let text = text.replacen("</Error>", &format!("<RequestId>{id}</RequestId></Error>"), 1);
-    if let Ok(length) = HeaderValue::from_str(&text.len().to_string())
-        && parts.headers.contains_key(http::header::CONTENT_LENGTH)
-    {
-        parts.headers.insert(http::header::CONTENT_LENGTH, length);
-    }
-    *body = s3s::Body::from(text);
-    Some(code.unwrap_or_else(|| parts.status.as_str().to_owned()))
-}
-
-fn plain(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {
-    let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    let mut response = Response::new(s3s::Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    response
+fn broken_inside() -> Response<s3s::Body> {
+    plain(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.")
 }

@@ -36,6 +36,8 @@ pub struct Outgoing<'a> {
     payload: Payload,
     at: Moment,
     anonymous: bool,
+    dated: bool,
+    sent_path: Option<String>,
     declared: Option<u64>,
     mangle: Option<fn(Vec<u8>) -> Vec<u8>>,
 }
@@ -68,6 +70,8 @@ impl Client {
             payload: Payload::Whole,
             at: Moment::now(),
             anonymous: false,
+            dated: false,
+            sent_path: None,
             declared: None,
             mangle: None,
         }
@@ -233,6 +237,20 @@ impl Outgoing<'_> {
         self
     }
 
+    /// Tells the time in a Date header instead of `x-amz-date`.
+    #[must_use]
+    pub const fn dated(mut self) -> Self {
+        self.dated = true;
+        self
+    }
+
+    /// Puts this path on the wire, while the signature covers the one that the request was made with.
+    #[must_use]
+    pub fn sent_path(mut self, path: &str) -> Self {
+        self.sent_path = Some(path.to_owned());
+        self
+    }
+
     /// Declares another Content-Length than the body has.
     #[must_use]
     pub const fn declare(mut self, length: u64) -> Self {
@@ -254,7 +272,10 @@ impl Outgoing<'_> {
         let name = self.payload.name(&self.body);
         let mut signed = vec![("host".to_owned(), self.client.host.clone())];
         if !self.anonymous {
-            signed.push(("x-amz-date".to_owned(), self.at.amz()));
+            signed.push(match self.dated {
+                true => ("date".to_owned(), self.at.http()),
+                false => ("x-amz-date".to_owned(), self.at.amz()),
+            });
             signed.push(("x-amz-content-sha256".to_owned(), name.clone()));
         }
         signed.extend(self.payload.headers(self.body.len()));
@@ -274,7 +295,8 @@ impl Outgoing<'_> {
         }
         let shown = self.raw_query.as_ref().unwrap_or(&query);
         let mark = if shown.is_empty() { "" } else { "?" };
-        let mut head = format!("{} {}{mark}{shown} HTTP/1.1\r\n", self.method, self.path);
+        let path = self.sent_path.as_ref().unwrap_or(&self.path);
+        let mut head = format!("{} {path}{mark}{shown} HTTP/1.1\r\n", self.method);
         let authorization = ("authorization".to_owned(), self.client.signer.authorization(&request));
         let authorization = Some(&authorization).filter(|_| !self.anonymous);
         for (name, value) in signed.iter().chain(authorization).chain(&self.unsigned_headers) {

@@ -175,6 +175,14 @@ impl Wire {
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
+    /// Waits no longer than this for the server, from now on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn patience(&self, at_most: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(at_most))
+    }
+
     /// True when the server has closed its side; waits for it.
     #[must_use]
     pub fn closed(&mut self) -> bool {

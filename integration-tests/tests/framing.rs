@@ -118,6 +118,65 @@ fn trap_24_skewed_clocks_are_refused() {
     s3.visit("GET", &target, b"").status(200).done();
 }
 
+/// Trap 24: the time of a request is in `x-amz-date` or in Date; answers carry a Date.
+#[test]
+fn trap_24_a_date_is_enough() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("clocks");
+    s3.object("PUT", "clocks", "k").dated().body("v").send().status(200).done();
+    let answer = s3.object("GET", "clocks", "k").dated().send().status(200);
+    assert_eq!(answer.body, b"v");
+    let (now, told) = (Moment::now(), answer.must("date").to_owned());
+    assert!((-5..=1).any(|s| now.plus(s).http() == told), "{told} is not now");
+    let both = s3.object("GET", "clocks", "k").loose_header("date", &Moment(0).http()).send();
+    both.status(200).done(); // x-amz-date wins
+    for seconds in [-1000, 1000] {
+        let skewed = s3.bucket("GET", "clocks").dated().at(Moment::now().plus(seconds)).send();
+        assert_eq!(skewed.refused(403, "RequestTimeTooSkewed").header("date").map(str::len), Some(29));
+    }
+    let tampered = s3.bucket("GET", "clocks").dated().loose_header("x-amz-date", &Moment::now().plus(60).amz()).send();
+    tampered.refused(403, "SignatureDoesNotMatch").done();
+}
+
+fn in_http_chunks(body: Vec<u8>) -> Vec<u8> {
+    let pieces = body.chunks(10_000).map(|p| [format!("{:x}\r\n", p.len()).as_bytes(), p, b"\r\n"].concat());
+    [pieces.collect::<Vec<_>>().concat(), b"0\r\n\r\n".to_vec()].concat()
+}
+
+/// Trap 32: without Content-Length a body comes in HTTP chunks, and must tell its decoded length.
+#[test]
+fn trap_32_a_length_is_needed_in_one_way_or_another() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("chunks");
+    for size in [0, 10, 70_000, 5_000_000] {
+        let data = body(32, size);
+        for payload in [
+            Payload::SignedFrames,
+            Payload::SignedTrailer(Sum::Crc32.header(), Sum::Crc32.of(&data)),
+            Payload::UnsignedTrailer(Sum::Crc32.header(), Sum::Crc32.of(&data)),
+        ] {
+            let put = s3.object("PUT", "chunks", "k").payload(payload).body(data.clone()).mangle(in_http_chunks);
+            put.loose_header("transfer-encoding", "chunked").send().status(200).done();
+            s3.must_hold("chunks", "k", &data);
+        }
+        for payload in [Payload::Unsigned, Payload::Whole] {
+            let put = s3.object("PUT", "chunks", "none").payload(payload).body(data.clone()).mangle(in_http_chunks);
+            put.loose_header("transfer-encoding", "chunked").send().refused(411, "MissingContentLength").done();
+        }
+    }
+    s3.get("chunks", "none").refused(404, "NoSuchKey").done();
+    let data = body(33, 5_000_000);
+    let cut: fn(Vec<u8>) -> Vec<u8> = |bytes| in_http_chunks(bytes[..3_000_000].to_vec());
+    let short = s3.object("PUT", "chunks", "none").payload(Payload::SignedFrames).body(data).mangle(cut);
+    let answer = short.loose_header("transfer-encoding", "chunked").send();
+    assert!((400..500).contains(&answer.status), "{answer:?}");
+    s3.get("chunks", "none").refused(404, "NoSuchKey").done();
+}
+
 #[test]
 fn a_client_that_sends_headers_forever_is_cut_off() {
     let store = Store::new();
@@ -151,6 +210,24 @@ fn a_client_that_drips_its_body_is_cut_off() {
         drip.stop();
         s3.must_hold("slow", "k", b"before");
     }
+}
+
+/// A document that drips is cut off as well, though no part of it is sealed.
+#[test]
+fn a_client_that_drips_a_document_is_cut_off() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("slow");
+    let upload = s3.begin("slow", "k");
+    let (head, body) = s3.complete("slow", "k", &upload, &[(1, "0".repeat(32))]).encode();
+    let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+    wire.send(&head).unwrap();
+    let drip = Drip::start(&wire, body[..100].repeat(10));
+    let answer = wire.answer("POST").unwrap();
+    assert_eq!((answer.status, answer.xml("Code").as_str()), (400, "RequestTimeout"), "{answer:?}");
+    drip.stop();
+    s3.object("GET", "slow", "k").query("uploadId", &upload).send().status(200).done();
 }
 
 /// Sends one byte after the other from a thread of its own, so that a connection is never idle.

@@ -137,7 +137,10 @@ pub(super) async fn list_buckets(
     req: S3Request<ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
     let tenant = call.admitted.account.actor.tenant.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
-    let limit = req.input.max_buckets.map_or(BUCKETS_MAX, |n| usize::try_from(n).unwrap_or(0)).clamp(1, BUCKETS_MAX);
+    let limit = req.input.max_buckets.map_or(BUCKETS_MAX, |n| usize::try_from(n).unwrap_or(0));
+    if !(1..=BUCKETS_MAX).contains(&limit) {
+        return Err(s3s::s3_error!(InvalidArgument, "Argument max-buckets must be an integer between 1 and 10000"));
+    }
     let after: Option<BucketName> = match &req.input.continuation_token {
         None => None,
         Some(token) => Some(

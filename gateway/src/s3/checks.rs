@@ -205,7 +205,7 @@ impl Promises {
 }
 
 /// Content-MD5: base64 of 16 bytes.
-pub(super) fn parse_md5(text: &str) -> S3Result<[u8; 16]> {
+pub(crate) fn parse_md5(text: &str) -> S3Result<[u8; 16]> {
     BASE64_STANDARD
         .decode(text.trim())
         .ok()

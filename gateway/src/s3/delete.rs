@@ -142,9 +142,6 @@ fn names_null(version: Option<&str>) -> bool {
 fn check_body(headers: &http::HeaderMap, body: &[u8]) -> S3Result<()> {
     use crate::digest::checksum::Hasher;
     let promises = Promises::read(headers, None)?;
-    if promises.in_trailer {
-        return Ok(());
-    }
     if promises.md5.is_none() && promises.checksum.is_none() {
         return Err(s3s::s3_error!(InvalidRequest, "Missing required header for this request: Content-MD5"));
     }

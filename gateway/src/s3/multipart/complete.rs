@@ -19,6 +19,8 @@ use crate::s3::put::{Draft, aes256, commit, decode, encode, new_version, object_
 
 /// Every part but the last has at least this, as in S3.
 const PART_MIN: u64 = 5 << 20;
+/// Parts of one object, as in S3.
+const PARTS_MAX: usize = 10_000;
 const PARTS_PAGE: usize = 1000;
 
 pub(in crate::s3) async fn complete_multipart_upload(
@@ -31,7 +33,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
     let key = object_key(&input.key)?;
     let upload = open_upload(gateway, &bucket, &key, &input.upload_id).await?;
     let wanted = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
-    if wanted.is_empty() {
+    if !(1..=PARTS_MAX).contains(&wanted.len()) {
         return Err(s3s::s3_error!(
             MalformedXML,
             "The XML you provided was not well-formed or did not validate against our published schema"
