@@ -4,6 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use integration_tests::clock::Moment;
+use integration_tests::wire::Wire;
 use integration_tests::{Client, Store};
 
 fn get_with(s3: &Client, name: &str, value: &str) -> u16 {
@@ -48,6 +49,39 @@ fn trap_23_answers_without_a_body_have_none() {
     assert_eq!(s3.head("cond", "absent").status(404).body, b"");
     assert_eq!(s3.object("HEAD", "cond", "k").header("if-match", "\"x\"").send().status, 412);
     assert_eq!(s3.object("HEAD", "cond", "k").header("if-none-match", &etag).send().status, 304);
+}
+
+/// Trap 23: after an answer without a body the connection goes on, in step.
+#[test]
+fn trap_23_connections_stay_in_step() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let etag = format!("\"{}\"", s3.put("cond", "k", "v").etag());
+    let stranger = server.stranger("others");
+    let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+    for (request, status) in [
+        (s3.object("GET", "cond", "k").header("if-none-match", &etag), 304),
+        (s3.object("HEAD", "cond", "k").header("if-none-match", &etag), 304),
+        (s3.object("HEAD", "cond", "k").header("if-match", "\"x\""), 412),
+        (s3.object("GET", "cond", "k").header("if-match", "\"x\""), 412),
+        (s3.object("HEAD", "cond", "absent"), 404),
+        (s3.bucket("HEAD", "absent-bucket"), 404),
+        (s3.object("HEAD", "cond", "k").header("range", "bytes=9-"), 416),
+        (s3.object("HEAD", "cond", "k").anonymous(), 403),
+        (stranger.object("HEAD", "cond", "k"), 403),
+        (s3.object("HEAD", "cond", &"k".repeat(1025)), 400),
+        (s3.object("DELETE", "cond", "absent"), 204),
+    ] {
+        let (head, _) = request.encode();
+        let method = String::from_utf8_lossy(&head).split(' ').next().unwrap().to_owned();
+        wire.send(&head).unwrap();
+        let answer = wire.answer(&method).unwrap().status(status);
+        assert!(answer.body.is_empty() || method == "GET", "{answer:?}");
+        wire.send(&s3.object("GET", "cond", "k").encode().0).unwrap();
+        assert_eq!(wire.answer("GET").unwrap().status(200).body, b"v", "after {status}");
+    }
 }
 
 /// Trap 20 and 21: conditional writes are obeyed, with the codes of AWS.

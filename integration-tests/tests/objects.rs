@@ -189,6 +189,40 @@ fn trap_34_deletes_are_idempotent_and_seen_at_once() {
     }
 }
 
+/// Trap 19: an ETag that is not 32 hex digits, with `-N` for parts, crashes some SDKs; everywhere.
+#[test]
+fn trap_19_etags_are_hex_wherever_they_are_told() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("tags");
+    let mut told = vec![s3.put("tags", "k", "v").must("etag").to_owned()];
+    s3.put_parts("tags", "parts", &[body(1, 5 << 20), body(2, 10)]).done();
+    let copied = s3.object("PUT", "tags", "copy").header("x-amz-copy-source", "tags/parts").send().status(200);
+    told.extend(copied.xml_all("ETag"));
+    let upload = s3.begin("tags", "up");
+    told.push(s3.part("tags", "up", &upload, 1).body("part").send().status(200).must("etag").to_owned());
+    let part = s3.part("tags", "up", &upload, 2).header("x-amz-copy-source", "tags/k").send().status(200);
+    told.extend(part.xml_all("ETag"));
+    told.extend(s3.object("GET", "tags", "up").query("uploadId", &upload).send().status(200).xml_all("ETag"));
+    for query in [("list-type", "2"), ("prefix", "")] {
+        told.extend(s3.bucket("GET", "tags").query(query.0, query.1).send().status(200).xml_all("ETag"));
+    }
+    for key in ["k", "parts", "copy"] {
+        told.extend([s3.get("tags", key), s3.head("tags", key)].map(|a| a.must("etag").to_owned()));
+    }
+    assert_eq!(told.len(), 18, "{told:?}");
+    for etag in &told {
+        let bare = etag.strip_prefix('"').and_then(|e| e.strip_suffix('"')).unwrap_or_else(|| panic!("{etag}: bare"));
+        let (digits, parts) = bare.split_once('-').map_or((bare, None), |(d, n)| (d, Some(n)));
+        assert!(
+            digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+            "{etag}"
+        );
+        assert!(parts.is_none_or(|n| n.parse::<u32>().is_ok()), "{etag}");
+    }
+}
+
 #[test]
 fn many_are_deleted_in_one_request() {
     let store = Store::new();
