@@ -96,6 +96,9 @@ impl Stack {
     }
 
     async fn answer(&self, mut request: Request<Incoming>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
+        if signing::is_form(&request) {
+            context.named("PostObject", None, None);
+        }
         if let Err((status, code, message)) = signing::prepare(&mut request) {
             return plain(status, code, message);
         }

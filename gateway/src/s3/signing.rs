@@ -56,7 +56,9 @@ pub fn prepare<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     all_signed(request, &signed)
 }
 
-fn is_form<B>(request: &Request<B>) -> bool {
+/// An upload by HTML form.
+#[must_use]
+pub fn is_form<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     request.method() == Method::POST && kind.to_ascii_lowercase().starts_with("multipart/form-data")
 }
