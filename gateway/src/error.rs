@@ -113,6 +113,10 @@ fn refused(refusal: &Refusal) -> S3Error {
             "The specified multipart upload does not exist. The upload ID might be invalid, or it might have been aborted or completed.",
         ),
         Refusal::BodyGone => (S3ErrorCode::SlowDown, "The object changed while it was copied; please try again"),
+        Refusal::Damaged => {
+            (S3ErrorCode::InternalError, "A catalog row of the object is corrupt. It has been reported and stays")
+        }
+        Refusal::Busy => (S3ErrorCode::SlowDown, "What was deleted in the bucket is being tidied up; please try again"),
         Refusal::Exists => (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again"),
     };
     S3Error::with_message(code, message)

@@ -67,6 +67,12 @@ pub enum Refusal {
     /// The row is there already.
     #[error("it exists already")]
     Exists,
+    /// A row of it makes no sense: it stays until somebody looks.
+    #[error("a row of it cannot be read")]
+    Damaged,
+    /// What was deleted in the bucket must be tidied up first.
+    #[error("the bucket is being tidied up")]
+    Busy,
 }
 
 /// A commit was not made.
@@ -75,6 +81,9 @@ pub enum CommitError {
     /// The change may not be made.
     #[error("{0}")]
     Refused(Refusal),
+    /// A row that it depends on could not be read. Nothing of it was made; others go on.
+    #[error("a change could not be checked: {0}")]
+    Failed(String),
     /// A write failed before; nothing is written any more.
     #[error("the catalog takes no more writes: {0}")]
     Poisoned(String),
@@ -308,6 +317,8 @@ pub struct UploadPage {
     pub items: Vec<UploadItem>,
     /// There is more.
     pub truncated: bool,
+    /// Rows looked at: what a list costs.
+    pub steps: usize,
 }
 
 /// An object as one snapshot shows it.

@@ -67,8 +67,19 @@ impl Collector {
         if rows.is_empty() {
             return Ok(());
         }
-        self.chunks.delete(rows.iter().map(|row| row.body).collect()).await?;
-        self.catalog.commit(Commit { change: Change::Forget(rows), record: None }).await?;
+        let mut gone = rows;
+        if self.chunks.delete(gone.iter().map(|row| row.body).collect()).await.is_err() {
+            // One that cannot be deleted holds back only itself; it is tried again later.
+            let mut deleted = Vec::new();
+            for row in gone {
+                match self.chunks.delete(vec![row.body]).await {
+                    Ok(()) => deleted.push(row),
+                    Err(error) => tracing::error!(%error, body = %row.body, "a body stays"),
+                }
+            }
+            gone = deleted;
+        }
+        self.catalog.commit(Commit { change: Change::Forget(gone), record: None }).await?;
         Ok(())
     }
 
@@ -89,6 +100,8 @@ impl Collector {
             match self.catalog.commit(Commit { change: Change::Condemn(body), record: None }).await {
                 Ok(_) => condemned.push(GarbageRow { retired: 0, body }),
                 Err(CommitError::Refused(Refusal::Exists)) => self.chunks.settle_of(session, body),
+                // Told by the catalog; whether it is referenced is not known, so it stays.
+                Err(CommitError::Failed(_)) => {}
                 Err(other) => return Err(other.into()),
             }
         }

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::rows::decode;
 use super::{
-    BucketRow, Catalog, CatalogError, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow, ListPage,
-    ListQuery, Location, ObjectView, PartRow, RecordQuery, UploadPage, UploadQuery, UploadRow, VersionRow, keys,
+    BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow,
+    ListPage, ListQuery, Location, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow,
+    VersionRow, keys,
 };
 use crate::engine::{Content, Engine};
 use crate::log::{self, LogEntry};
@@ -208,6 +209,21 @@ impl RocksCatalog {
             answer => return answer,
         }
         self.blocking(move |shared| read(shared, ReadTier::All)).await
+    }
+
+    async fn queue(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or(CommitError::Stopped)?;
+        let (answer, answered) = oneshot::channel();
+        // Queued by the first poll, whatever becomes of the caller: a record must not hang on a connection.
+        match queue.try_send(Job { commit, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Stopped),
+            Err(mpsc::error::TrySendError::Full(job)) => {
+                tokio::spawn(async move { queue.send(job).await.is_ok() });
+            }
+        }
+        answered.await.map_err(|_| CommitError::Stopped)?
     }
 
     async fn blocking<T, F>(&self, read: F) -> Result<T, CatalogError>
@@ -400,18 +416,14 @@ impl Catalog for RocksCatalog {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let queue = queue.ok_or(CommitError::Stopped)?;
-        let (answer, answered) = oneshot::channel();
-        // Queued by the first poll, whatever becomes of the caller: a record must not hang on a connection.
-        match queue.try_send(Job { commit, answer }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(CommitError::Stopped),
-            Err(mpsc::error::TrySendError::Full(job)) => {
-                tokio::spawn(async move { queue.send(job).await.is_ok() });
-            }
+        let Change::DeleteBucket { bucket } = commit.change else { return self.queue(commit).await };
+        // The writer only looks briefly whether a bucket is empty; what is in its way is cleared beside it.
+        match self.queue(commit.clone()).await {
+            Err(CommitError::Refused(Refusal::Busy)) => {}
+            outcome => return outcome,
         }
-        answered.await.map_err(|_| CommitError::Stopped)?
+        self.blocking(move |shared| shared.tidy(bucket)).await.map_err(writer::unread)?;
+        self.queue(commit).await
     }
 
     async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
@@ -453,3 +465,6 @@ impl Shared {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,8 @@ pub enum BodyState {
     },
     /// Nobody: the collector claimed it first.
     Condemned,
+    /// Nobody any more: its garbage row says since when.
+    Released,
 }
 
 /// A body. Its insertion decides between a commit and the collector.

@@ -8,9 +8,13 @@ use policy::operation::Operation;
 use policy::place::{Assurance, Country, Place};
 use policy::principal::{Actor, Role};
 use policy::residency::Residency;
+use policy::time::UtcMillis;
 
 use super::*;
+use crate::catalog::rocks::{CatalogOptions, RocksCatalog};
+use crate::catalog::{Catalog, Change, Commit};
 use crate::chunk::SealedChunk;
+use crate::collector::Collector;
 use crate::geometry::{SEGMENT_SEALED, STRIDE};
 
 fn place(country: &str) -> VerifiedPlace {
@@ -259,4 +263,25 @@ async fn a_chunk_that_cannot_be_moved_holds_back_only_itself() {
     assert_eq!(store.read(id(6), 0..3).await.unwrap().count(), 3);
     store.delete(vec![id(1).body]).await.unwrap();
     assert!(!exists(dir.path(), 1), "its deletion frees the file");
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_deleted_holds_back_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("store"), 1, "KR");
+    let session = SessionId::from_bytes([1; 16]);
+    let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1) };
+    let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
+    let collector = Collector::new(Arc::clone(&catalog), Arc::clone(&store), session);
+    for body in [1, 2] {
+        keep(&store, body).await;
+    }
+    store.shared.index.spoil(id(1));
+    assert_eq!(collector.run_once().await.unwrap().orphans, 2);
+    let condemned = |body| catalog.commit(Commit { change: Change::Condemn(id(body).body), record: None });
+    let sequence = condemned(1).await.unwrap().sequence;
+    assert!(matches!(store.read(id(2), 0..1).await, Err(StoreError::Absent(_))));
+    assert!(store.shared.index.chunk(id(1)).is_err(), "it stays");
+    // The round ended with a commit that forgot what was deleted: two condemned, one forgotten, one here.
+    assert_eq!(sequence, 4);
 }

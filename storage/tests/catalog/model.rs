@@ -21,6 +21,8 @@ pub enum Held {
     Live { refs: u32, location: Location, inline: Option<Bytes> },
     /// The collector.
     Condemned,
+    /// Nobody any more, as a garbage row says.
+    Released,
 }
 
 /// A visible version and the sequence of its commit.
@@ -119,12 +121,14 @@ impl Model {
                 self.put_part((*bucket, key.clone(), *upload), part, new_body, sequence)
             }
             Change::AbortUpload { bucket, key, upload } => {
-                self.drop_upload((*bucket, key.clone(), *upload), &[], sequence)?;
-                Ok(Effect::default())
+                let at = (*bucket, key.clone(), *upload);
+                let digest = self.uploads.get(&at).map(digest_of);
+                self.drop_upload(at, &[], sequence)?;
+                Ok(Effect { digest, ..Effect::default() })
             }
             Change::PutControl(rows) => self.put_control(rows),
             Change::Condemn(body) => match self.bodies.get(body) {
-                Some(Held::Live { .. }) => Err(Refusal::Exists),
+                Some(Held::Live { .. } | Held::Released) => Err(Refusal::Exists),
                 _ => {
                     self.bodies.insert(*body, Held::Condemned);
                     Ok(Effect::default())
@@ -149,8 +153,9 @@ impl Model {
         if holds || self.uploads.keys().any(|(id, _, _)| *id == bucket) {
             return Err(Refusal::BucketNotEmpty);
         }
+        let digest = self.buckets.values().find(|row| row.id == bucket).map(digest_of);
         self.buckets.retain(|_, row| row.id != bucket);
-        Ok(Effect::default())
+        Ok(Effect { digest, ..Effect::default() })
     }
 
     fn holds(&self, at: &(BucketId, ObjectKey), precondition: Precondition) -> Result<(), Refusal> {
@@ -194,12 +199,15 @@ impl Model {
     fn delete_versions(&mut self, bucket: BucketId, objects: &[(ObjectKey, Precondition)], sequence: u64) -> Outcome {
         self.open(bucket)?;
         let mut stayed = Vec::new();
+        let mut removed = Vec::new();
         for (place, (key, precondition)) in objects.iter().enumerate() {
-            if let Err(refusal) = self.delete_version(bucket, key, *precondition, sequence) {
-                stayed.push((place, refusal));
+            match self.delete_version(bucket, key, *precondition, sequence) {
+                Ok(effect) => removed.extend(effect.digest.into_iter().flatten()),
+                Err(refusal) => stayed.push((place, refusal)),
             }
         }
-        Ok(Effect { stayed, ..Effect::default() })
+        let digest = (!removed.is_empty()).then(|| digest(&SHA256, &removed).as_ref().try_into().unwrap());
+        Ok(Effect { stayed, digest, ..Effect::default() })
     }
 
     fn delete_version(
@@ -215,7 +223,8 @@ impl Model {
         for body in old.iter().flat_map(|o| &o.row.bodies) {
             self.release(body.body, sequence);
         }
-        Ok(Effect { replaced: old.map(|o| o.row.version), ..Effect::default() })
+        let digest = old.as_ref().map(|o| digest_of(&o.row));
+        Ok(Effect { replaced: old.map(|o| o.row.version), digest, ..Effect::default() })
     }
 
     fn put_part(
@@ -268,7 +277,8 @@ impl Model {
     fn forget(&mut self, rows: &[GarbageRow]) -> Effect {
         for row in rows {
             self.garbage.remove(&(row.retired, row.body));
-            if row.retired == 0 && self.bodies.get(&row.body) == Some(&Held::Condemned) {
+            let left = if row.retired == 0 { Held::Condemned } else { Held::Released };
+            if self.bodies.get(&row.body) == Some(&left) {
                 self.bodies.remove(&row.body);
             }
         }
@@ -289,8 +299,10 @@ impl Model {
         if *refs == 0 {
             if matches!(location, Location::Chunks { .. }) {
                 self.garbage.insert((sequence, body));
+                self.bodies.insert(body, Held::Released);
+            } else {
+                self.bodies.remove(&body);
             }
-            self.bodies.remove(&body);
         }
     }
 }

@@ -1,17 +1,17 @@
 //! Changes, applied to the batch in hand: each is checked against what the batch already did and what
 //! the database holds, and leaves no trace when it is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use policy::id::{BodyId, BucketId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
-use ring::digest::{SHA256, digest};
-use rocksdb::{ColumnFamily, ReadOptions, WriteBatch};
+use ring::digest::{Context, SHA256, digest};
+use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, WriteBatch};
 use serde::Serialize;
 
 use super::Shared;
-use super::writer::{SEQUENCE_KEY, database, synced};
+use super::writer::{SEQUENCE_KEY, synced, unread};
 use crate::catalog::rows::encode;
 use crate::catalog::{
     BodyRow, BodyState, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, GarbageRow, Location,
@@ -43,6 +43,8 @@ pub(super) struct Batch<'a> {
     pub(super) current: Overlay<(BucketId, Vec<u8>), CurrentRow>,
     pub(super) versions: HashMap<(BucketId, u64), VersionRow>,
     pub(super) bodies: Overlay<BodyId, BodyRow>,
+    /// Bodies whose rows make no sense.
+    pub(super) unreadable: HashSet<BodyId>,
     pub(super) uploads: Overlay<Vec<u8>, UploadRow>,
     pub(super) parts: Overlay<(UploadId, u32), PartRow>,
     pub(super) controls: Overlay<Vec<u8>, ()>,
@@ -63,6 +65,7 @@ impl<'a> Batch<'a> {
             current: HashMap::new(),
             versions: HashMap::new(),
             bodies: HashMap::new(),
+            unreadable: HashSet::new(),
             uploads: HashMap::new(),
             parts: HashMap::new(),
             controls: HashMap::new(),
@@ -72,6 +75,11 @@ impl<'a> Batch<'a> {
 
     pub(super) fn bytes(&self) -> usize {
         self.write.size_in_bytes()
+    }
+
+    /// Rows written or deleted so far.
+    pub(super) fn changes(&self) -> usize {
+        self.write.len()
     }
 
     pub(super) fn log(&mut self, position: LogPosition, entry: &[u8]) -> Result<(), CatalogError> {
@@ -134,28 +142,37 @@ impl<'a> Batch<'a> {
 
     fn delete_bucket(&mut self, bucket: BucketId) -> Outcome<Applied> {
         let Some(row) = self.bucket_by_id(bucket) else { return refuse(Refusal::BucketGone) };
-        if self.has_objects(bucket).map_err(database)? || self.has_uploads(bucket).map_err(database)? {
-            return refuse(Refusal::BucketNotEmpty);
+        let occupied = self.has_objects(bucket).and_then(|objects| Ok(objects || self.has_uploads(bucket)?));
+        match occupied {
+            Ok(false) => {}
+            Ok(true) => return refuse(Refusal::BucketNotEmpty),
+            Err(CatalogError::Database(e)) if e.kind() == ErrorKind::Incomplete => return refuse(Refusal::Busy),
+            Err(other) => return Err(unread(other)),
         }
-        let family = self.shared.buckets_cf().map_err(database)?;
+        let removed = digest_of(&*row)?;
+        let family = self.shared.buckets_cf().map_err(unread)?;
         self.write.delete_cf(family, bucket.as_bytes());
         self.buckets.insert(row.name.clone(), None);
-        Ok(Applied::default())
+        Ok(Applied::row(removed))
     }
 
     fn put_version(&mut self, put: PutVersion, sequence: u64) -> Outcome<Applied> {
         self.open_bucket(put.bucket)?;
         let name = put.key.as_bytes();
-        let old = self.current_of(put.bucket, name).map_err(database)?;
+        let old = self.current_of(put.bucket, name).map_err(unread)?;
         check(put.precondition, old.as_ref())?;
         let parts = match put.completes {
             None => Vec::new(),
             Some(upload) => self.parts_of_upload(put.bucket, name, upload)?,
         };
         let shared = self.shared_bodies(&put, &parts)?;
-        let old_version =
-            old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(database)?;
-        // From here on nothing is refused.
+        let old_version = old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(unread)?;
+        let kept: HashSet<BodyId> = put.row.bodies.iter().map(|b| b.body).collect();
+        let dropped: Vec<BodyId> =
+            parts.iter().map(|part| part.body.body).filter(|body| !kept.contains(body)).collect();
+        self.foresee(dropped)?;
+        self.foresee(old_version.iter().flat_map(|version| version.bodies.iter().map(|body| body.body)))?;
+        // From here on nothing is refused, and nothing that could not be read is needed.
         for body in &put.new_bodies {
             self.new_body(body)?;
         }
@@ -163,7 +180,6 @@ impl<'a> Batch<'a> {
             self.reference(body)?;
         }
         if let Some(upload) = put.completes {
-            let kept: Vec<BodyId> = put.row.bodies.iter().map(|b| b.body).collect();
             self.drop_upload(put.bucket, name, upload, &parts, &kept, sequence)?;
         }
         self.drop_version(put.bucket, name, old.as_ref(), old_version, sequence)?;
@@ -184,19 +200,17 @@ impl<'a> Batch<'a> {
 
     /// Bodies of the manifest that are neither new nor parts of the completed upload: each must be live.
     fn shared_bodies(&mut self, put: &PutVersion, parts: &[PartRow]) -> Outcome<Vec<BodyId>> {
+        let brought = put.new_bodies.iter().map(|new| new.id);
+        let own: HashSet<BodyId> = brought.chain(parts.iter().map(|part| part.body.body)).collect();
         let mut shared = Vec::new();
-        for body in put.row.bodies.iter().map(|b| b.body) {
-            let new = put.new_bodies.iter().any(|n| n.id == body);
-            if new || parts.iter().any(|p| p.body.body == body) {
-                continue;
-            }
-            match self.body_of(body).map_err(database)? {
+        for body in put.row.bodies.iter().map(|b| b.body).filter(|body| !own.contains(body)) {
+            match self.body_of(body).map_err(unread)? {
                 Some(BodyRow { state: BodyState::Live { .. }, .. }) => shared.push(body),
                 _ => return refuse(Refusal::BodyGone),
             }
         }
         for body in &put.new_bodies {
-            if self.body_of(body.id).map_err(database)?.is_some() {
+            if self.body_of(body.id).map_err(unread)?.is_some() {
                 return refuse(Refusal::BodyGone);
             }
         }
@@ -210,15 +224,25 @@ impl<'a> Batch<'a> {
         sequence: u64,
     ) -> Outcome<Applied> {
         self.open_bucket(bucket)?;
-        let mut applied = Applied::default();
+        let mut stayed = Vec::new();
+        let mut removed = None;
         for (place, (key, precondition)) in objects.iter().enumerate() {
+            let before = self.changes();
             match self.delete_version(bucket, key, *precondition, sequence) {
-                Ok(_) => {}
-                Err(CommitError::Refused(refusal)) => applied.stayed.push((place, refusal)),
+                Ok(one) => {
+                    if let Some(digest) = one.digest {
+                        removed.get_or_insert_with(|| Context::new(&SHA256)).update(&digest);
+                    }
+                }
+                Err(CommitError::Refused(refusal)) => stayed.push((place, refusal)),
+                Err(CommitError::Failed(why)) if self.changes() == before => {
+                    tracing::error!(why, "an object stays");
+                    stayed.push((place, Refusal::Damaged));
+                }
                 Err(other) => return Err(other),
             }
         }
-        Ok(applied)
+        Ok(Applied { stayed, digest: removed.map(finished), ..Applied::default() })
     }
 
     /// Of an open bucket. Nothing was changed when it refuses.
@@ -230,17 +254,19 @@ impl<'a> Batch<'a> {
         sequence: u64,
     ) -> Outcome<Applied> {
         let name = key.as_bytes();
-        let old = self.current_of(bucket, name).map_err(database)?;
+        let old = self.current_of(bucket, name).map_err(unread)?;
         if old.is_none() && precondition == Precondition::None {
             return Ok(Applied::default());
         }
         check(precondition, old.as_ref())?;
-        let version = old.as_ref().map(|row| self.version_of(bucket, name, row)).transpose().map_err(database)?;
+        let version = old.as_ref().map(|row| self.version_of(bucket, name, row)).transpose().map_err(unread)?;
+        self.foresee(version.iter().flat_map(|version| version.bodies.iter().map(|body| body.body)))?;
         self.drop_version(bucket, name, old.as_ref(), version, sequence)?;
-        let family = self.shared.current_cf().map_err(database)?;
+        let family = self.shared.current_cf().map_err(unread)?;
         self.write.delete_cf(family, keys::current(bucket, name));
         self.current.insert((bucket, name.to_vec()), None);
-        Ok(Applied { replaced: old.map(|row| row.version), ..Applied::default() })
+        let digest = old.as_ref().map(|row| row.digest);
+        Ok(Applied { replaced: old.map(|row| row.version), digest, ..Applied::default() })
     }
 
     fn create_upload(&mut self, row: UploadRow) -> Outcome<Applied> {
@@ -260,13 +286,14 @@ impl<'a> Batch<'a> {
     ) -> Outcome<Applied> {
         let (bucket, key, upload) = at;
         self.open_bucket(bucket)?;
-        if self.upload_of(bucket, key.as_bytes(), upload).map_err(database)?.is_none() {
+        if self.upload_of(bucket, key.as_bytes(), upload).map_err(unread)?.is_none() {
             return refuse(Refusal::UploadGone);
         }
-        if self.body_of(new_body.id).map_err(database)?.is_some() {
+        if self.body_of(new_body.id).map_err(unread)?.is_some() {
             return refuse(Refusal::BodyGone);
         }
-        let old = self.part_of(upload, part.number).map_err(database)?;
+        let old = self.part_of(upload, part.number).map_err(unread)?;
+        self.foresee(old.as_ref().map(|old| old.body.body))?;
         self.new_body(&new_body)?;
         if let Some(old) = old {
             self.release(old.body.body, sequence)?;
@@ -278,37 +305,41 @@ impl<'a> Batch<'a> {
 
     fn abort_upload(&mut self, bucket: BucketId, key: &ObjectKey, upload: UploadId, sequence: u64) -> Outcome<Applied> {
         let parts = self.parts_of_upload(bucket, key.as_bytes(), upload)?;
-        self.drop_upload(bucket, key.as_bytes(), upload, &parts, &[], sequence)?;
-        Ok(Applied::default())
+        let Some(row) = self.upload_of(bucket, key.as_bytes(), upload).map_err(unread)? else {
+            return refuse(Refusal::UploadGone);
+        };
+        self.foresee(parts.iter().map(|part| part.body.body))?;
+        let removed = digest_of(&row)?;
+        self.drop_upload(bucket, key.as_bytes(), upload, &parts, &HashSet::new(), sequence)?;
+        Ok(Applied::row(removed))
     }
 
     fn put_control(&mut self, rows: Vec<ControlPut>) -> Outcome<Applied> {
-        let family = self.shared.control_cf().map_err(database)?;
+        let family = self.shared.control_cf().map_err(unread)?;
         for row in rows.iter().filter(|row| row.only_if_absent) {
             let key = keys::control(row.kind, &row.id);
             let known = match self.controls.get(&key) {
                 Some(known) => known.is_some(),
-                None => self.shared.get(family, &key, &ReadOptions::default()).map_err(database)?.is_some(),
+                None => self.shared.get(family, &key, &ReadOptions::default()).map_err(unread)?.is_some(),
             };
             if known {
                 return refuse(Refusal::Exists);
             }
         }
-        let mut context = ring::digest::Context::new(&SHA256);
+        let mut context = Context::new(&SHA256);
         for row in rows {
             let key = keys::control(row.kind, &row.id);
             context.update(&row.value);
             self.write.put_cf(family, &key, &row.value);
             self.controls.insert(key, Some(()));
         }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        Ok(Applied::row(digest))
+        Ok(Applied::row(finished(context)))
     }
 
     fn condemn(&mut self, body: BodyId) -> Outcome<Applied> {
-        match self.body_of(body).map_err(database)? {
-            Some(BodyRow { state: BodyState::Live { .. }, .. }) => refuse(Refusal::Exists),
+        match self.body_of(body).map_err(unread)? {
+            // A released one has its garbage row, which waits for reads in flight.
+            Some(BodyRow { state: BodyState::Live { .. } | BodyState::Released, .. }) => refuse(Refusal::Exists),
             Some(BodyRow { state: BodyState::Condemned, .. }) => Ok(Applied::default()),
             None => {
                 let row = BodyRow {
@@ -325,15 +356,18 @@ impl<'a> Batch<'a> {
     }
 
     fn forget(&mut self, rows: &[GarbageRow]) -> Outcome<Applied> {
+        self.foresee(rows.iter().map(|row| row.body))?;
         for row in rows {
-            if row.retired == 0 {
-                if let Some(BodyRow { state: BodyState::Condemned, .. }) = self.body_of(row.body).map_err(database)? {
-                    let family = self.shared.bodies_cf().map_err(database)?;
-                    self.write.delete_cf(family, row.body.as_bytes());
-                    self.bodies.insert(row.body, None);
-                }
-            } else {
-                let family = self.shared.garbage_cf().map_err(database)?;
+            let left = if row.retired == 0 { BodyState::Condemned } else { BodyState::Released };
+            if !self.unreadable.contains(&row.body)
+                && self.body_of(row.body).map_err(unread)?.is_some_and(|body| body.state == left)
+            {
+                let family = self.shared.bodies_cf().map_err(unread)?;
+                self.write.delete_cf(family, row.body.as_bytes());
+                self.bodies.insert(row.body, None);
+            }
+            if row.retired > 0 {
+                let family = self.shared.garbage_cf().map_err(unread)?;
                 self.write.delete_cf(family, keys::garbage(row.retired, row.body));
             }
         }
@@ -342,7 +376,7 @@ impl<'a> Batch<'a> {
 
     fn new_body(&mut self, body: &NewBody) -> Outcome<()> {
         if let Some(inline) = &body.inline {
-            let family = self.shared.inline_cf().map_err(database)?;
+            let family = self.shared.inline_cf().map_err(unread)?;
             self.write.put_cf(family, body.id.as_bytes(), inline);
         }
         let row = BodyRow {
@@ -356,7 +390,7 @@ impl<'a> Batch<'a> {
     }
 
     fn reference(&mut self, body: BodyId) -> Outcome<()> {
-        match self.body_of(body).map_err(database)? {
+        match self.body_of(body).map_err(unread)? {
             Some(BodyRow { state: BodyState::Live { refs }, location, sealed_bytes, digest, session }) => self
                 .keep_body(
                     body,
@@ -368,26 +402,28 @@ impl<'a> Batch<'a> {
 
     /// One reference less; the last one makes garbage, read in this very step.
     fn release(&mut self, body: BodyId, sequence: u64) -> Outcome<()> {
-        let Some(row) = self.body_of(body).map_err(database)? else { return Ok(()) };
+        if self.unreadable.contains(&body) {
+            return Ok(());
+        }
+        let Some(row) = self.body_of(body).map_err(unread)? else { return Ok(()) };
         match row.state {
             BodyState::Live { refs } if refs > 1 => {
                 self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs - 1 }, ..row })
             }
-            BodyState::Live { .. } => {
-                self.write.delete_cf(self.shared.bodies_cf().map_err(database)?, body.as_bytes());
-                self.bodies.insert(body, None);
-                match row.location {
-                    Location::Inline => {
-                        self.write.delete_cf(self.shared.inline_cf().map_err(database)?, body.as_bytes())
-                    }
-                    Location::Chunks { .. } => {
-                        let row = GarbageRow { retired: sequence, body };
-                        self.put(Shared::garbage_cf, &keys::garbage(sequence, body), &row)?;
-                    }
+            BodyState::Live { .. } => match row.location {
+                Location::Inline => {
+                    self.write.delete_cf(self.shared.bodies_cf().map_err(unread)?, body.as_bytes());
+                    self.bodies.insert(body, None);
+                    self.write.delete_cf(self.shared.inline_cf().map_err(unread)?, body.as_bytes());
+                    Ok(())
                 }
-                Ok(())
-            }
-            BodyState::Condemned => Ok(()),
+                Location::Chunks { .. } => {
+                    let garbage = GarbageRow { retired: sequence, body };
+                    self.put(Shared::garbage_cf, &keys::garbage(sequence, body), &garbage)?;
+                    self.keep_body(body, BodyRow { state: BodyState::Released, ..row })
+                }
+            },
+            BodyState::Released | BodyState::Condemned => Ok(()),
         }
     }
 
@@ -403,7 +439,7 @@ impl<'a> Batch<'a> {
         for body in version.bodies {
             self.release(body.body, sequence)?;
         }
-        let family = self.shared.versions_cf().map_err(database)?;
+        let family = self.shared.versions_cf().map_err(unread)?;
         self.write.delete_cf(family, keys::version(bucket, name, current.sequence));
         self.versions.remove(&(bucket, current.sequence));
         Ok(())
@@ -415,20 +451,19 @@ impl<'a> Batch<'a> {
         name: &[u8],
         upload: UploadId,
         parts: &[PartRow],
-        kept: &[BodyId],
+        kept: &HashSet<BodyId>,
         sequence: u64,
     ) -> Outcome<()> {
-        let kept: std::collections::HashSet<&BodyId> = kept.iter().collect();
         for part in parts {
             if !kept.contains(&part.body.body) {
                 self.release(part.body.body, sequence)?;
             }
-            let family = self.shared.parts_cf().map_err(database)?;
+            let family = self.shared.parts_cf().map_err(unread)?;
             self.write.delete_cf(family, keys::part(upload, part.number));
             self.parts.insert((upload, part.number), None);
         }
         let key = keys::upload(bucket, name, upload);
-        self.write.delete_cf(self.shared.uploads_cf().map_err(database)?, &key);
+        self.write.delete_cf(self.shared.uploads_cf().map_err(unread)?, &key);
         self.uploads.insert(key, None);
         Ok(())
     }
@@ -445,12 +480,27 @@ impl<'a> Batch<'a> {
         key: &[u8],
         row: &T,
     ) -> Outcome<[u8; 32]> {
-        let bytes = encode(row).map_err(database)?;
-        self.write.put_cf(family(self.shared).map_err(database)?, key, &bytes);
-        let mut out = [0; 32];
-        out.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-        Ok(out)
+        let bytes = encode(row).map_err(unread)?;
+        self.write.put_cf(family(self.shared).map_err(unread)?, key, &bytes);
+        Ok(sha256(&bytes))
     }
+}
+
+/// Digest of a row as it is stored.
+fn digest_of<T: Serialize>(row: &T) -> Outcome<[u8; 32]> {
+    Ok(sha256(&encode(row).map_err(unread)?))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+fn finished(context: Context) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
 }
 
 fn check(precondition: Precondition, current: Option<&CurrentRow>) -> Outcome<()> {

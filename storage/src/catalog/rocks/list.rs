@@ -1,7 +1,7 @@
 //! Lists. A common prefix costs one seek, whatever it holds: names are UTF-8, so no name that begins
 //! with `prefix` sorts behind `prefix || 0xFF`.
 
-use policy::id::UploadId;
+use policy::id::{BucketId, UploadId};
 use policy::name::ObjectKey;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
 
@@ -12,6 +12,9 @@ use crate::catalog::{
     UploadPage, UploadQuery, UploadRow, keys,
 };
 
+/// Deleted rows that the writer's own look at a bucket may pass.
+const BRIEF: u64 = 10_000;
+
 type Cursor<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
 impl Shared {
@@ -21,6 +24,29 @@ impl Shared {
             options.set_iterate_upper_bound(end);
         }
         self.db.raw_iterator_cf_opt(family, options)
+    }
+
+    /// A cursor over a prefix that gives up as `Incomplete` when too many deleted rows lie in its way.
+    pub(super) fn brief(&self, family: &rocksdb::ColumnFamily, prefix: &[u8]) -> Cursor<'_> {
+        let mut options = ReadOptions::default();
+        options.set_max_skippable_internal_keys(BRIEF);
+        if let Some(end) = keys::behind(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        self.db.raw_iterator_cf_opt(family, options)
+    }
+
+    /// Clears away what was deleted in a bucket, so that looking whether it is empty costs little.
+    pub(super) fn tidy(&self, bucket: BucketId) -> Result<(), CatalogError> {
+        let prefix = keys::bucket_prefix(bucket);
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        // Else a file may be moved to the last level with the deleted rows still in it.
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        for family in [self.current_cf()?, self.uploads_cf()?] {
+            self.db.compact_range_cf_opt(family, Some(&prefix), keys::behind(&prefix), &options);
+        }
+        Ok(())
     }
 
     pub(super) fn list_page(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
@@ -131,7 +157,6 @@ impl Shared {
     pub(super) fn uploads_page(&self, query: &UploadQuery) -> Result<UploadPage, CatalogError> {
         let mut page = UploadPage::default();
         let mut prefix = keys::bucket_prefix(query.bucket);
-        let bucket = prefix.len();
         keys::escape(query.prefix.as_bytes(), &mut prefix);
         let mut cursor = self.bounded(self.uploads_cf()?, &prefix);
         cursor.seek(&prefix);
@@ -148,12 +173,14 @@ impl Shared {
                 cursor.seek(&from);
             }
         }
-        let mut last: Option<String> = None;
         while let Some((_, value)) = cursor.item() {
+            page.steps += 1;
             let row: UploadRow = decode("upload", value)?;
             let group = query.delimiter.as_deref().and_then(|d| group(row.key.as_str(), &query.prefix, d));
-            if group.is_some() && (group == last || group == query.key_marker) {
-                cursor.next();
+            if let Some(group) = &group
+                && Some(group) == query.key_marker.as_ref()
+            {
+                cursor.seek(behind_uploads(query.bucket, group));
                 continue;
             }
             if page.items.len() >= query.limit {
@@ -162,12 +189,8 @@ impl Shared {
             }
             match group {
                 Some(group) => {
-                    let mut behind = prefix.get(..bucket).unwrap_or_default().to_vec();
-                    keys::escape(group.as_bytes(), &mut behind);
-                    behind.push(0xff);
-                    last = Some(group.clone());
+                    cursor.seek(behind_uploads(query.bucket, &group));
                     page.items.push(UploadItem::Prefix(group));
-                    cursor.seek(&behind);
                 }
                 None => {
                     page.items.push(UploadItem::Upload(Box::new(row)));
@@ -201,6 +224,14 @@ fn skip(cursor: &mut Cursor<'_>, query: &ListQuery, group: &str) {
     let mut behind = keys::current(query.bucket, group.as_bytes());
     behind.push(0xff);
     cursor.seek(&behind);
+}
+
+/// The first key behind every upload whose name begins with `group`.
+fn behind_uploads(bucket: BucketId, group: &str) -> Vec<u8> {
+    let mut behind = keys::bucket_prefix(bucket);
+    keys::escape(group.as_bytes(), &mut behind);
+    behind.push(0xff);
+    behind
 }
 
 fn group_of(name: &str, query: &ListQuery) -> Option<String> {

@@ -9,7 +9,7 @@ use policy::name::BucketName;
 use rocksdb::ReadOptions;
 
 use super::apply::{Batch, Outcome, Overlay, refuse};
-use super::writer::database;
+use super::writer::unread;
 use crate::catalog::rows::decode;
 use crate::catalog::{BodyRow, BucketRow, CatalogError, CurrentRow, PartRow, Refusal, UploadRow, VersionRow, keys};
 
@@ -36,8 +36,8 @@ impl Batch<'_> {
         let known = if changed {
             self.bucket_by_id(id).is_some()
         } else {
-            let family = self.shared.buckets_cf().map_err(database)?;
-            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| database(e.into()))?.is_some()
+            let family = self.shared.buckets_cf().map_err(unread)?;
+            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| unread(e.into()))?.is_some()
         };
         if known { Ok(()) } else { refuse(Refusal::BucketGone) }
     }
@@ -77,11 +77,31 @@ impl Batch<'_> {
         }
     }
 
-    pub(super) fn body_of(&self, body: BodyId) -> Result<Option<BodyRow>, CatalogError> {
-        looked(&self.bodies, &body, || {
-            let bytes = self.shared.get(self.shared.bodies_cf()?, body.as_bytes(), &ReadOptions::default())?;
-            bytes.map(|b| decode("body", &b)).transpose()
-        })
+    /// Read once in a batch: what is asked here before a change begins cannot fail in the middle of it.
+    pub(super) fn body_of(&mut self, body: BodyId) -> Result<Option<BodyRow>, CatalogError> {
+        if let Some(known) = self.bodies.get(&body) {
+            return Ok(known.clone());
+        }
+        let bytes = self.shared.get(self.shared.bodies_cf()?, body.as_bytes(), &ReadOptions::default())?;
+        let row: Option<BodyRow> = bytes.map(|b| decode("body", &b)).transpose()?;
+        self.bodies.insert(body, row.clone());
+        Ok(row)
+    }
+
+    /// Reads the rows of bodies that are to be released. One that makes no sense is left where it is, so that
+    /// whatever names it can still be replaced or deleted.
+    pub(super) fn foresee(&mut self, bodies: impl IntoIterator<Item = BodyId>) -> Outcome<()> {
+        for body in bodies {
+            match self.body_of(body) {
+                Err(CatalogError::Corrupt(why)) => {
+                    tracing::error!(why, %body, "a corrupt body row stays");
+                    self.unreadable.insert(body);
+                }
+                Err(other) => return Err(unread(other)),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn upload_of(
@@ -107,10 +127,10 @@ impl Batch<'_> {
 
     /// Every part of an upload; refused when there is no such upload.
     pub(super) fn parts_of_upload(&self, bucket: BucketId, name: &[u8], upload: UploadId) -> Outcome<Vec<PartRow>> {
-        if self.upload_of(bucket, name, upload).map_err(database)?.is_none() {
+        if self.upload_of(bucket, name, upload).map_err(unread)?.is_none() {
             return refuse(Refusal::UploadGone);
         }
-        let stored = self.shared.parts_page(upload, 0, usize::MAX).map_err(database)?;
+        let stored = self.shared.parts_page(upload, 0, usize::MAX).map_err(unread)?;
         let mut parts: BTreeMap<u32, PartRow> = stored.into_iter().map(|p| (p.number, p)).collect();
         for ((id, number), part) in &self.parts {
             if *id == upload {
@@ -128,9 +148,9 @@ impl Batch<'_> {
             return Ok(true);
         }
         let prefix = keys::bucket_prefix(bucket);
-        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.current_cf()?);
+        let mut cursor = self.shared.brief(self.shared.current_cf()?, &prefix);
         cursor.seek(&prefix);
-        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+        while let Some(key) = cursor.key() {
             let name = key.get(keys::BUCKET_PREFIX..).unwrap_or_default().to_vec();
             if !matches!(self.current.get(&(bucket, name)), Some(None)) {
                 return Ok(true);
@@ -146,9 +166,9 @@ impl Batch<'_> {
             return Ok(true);
         }
         let prefix = keys::bucket_prefix(bucket);
-        let mut cursor = self.shared.db.raw_iterator_cf(self.shared.uploads_cf()?);
+        let mut cursor = self.shared.brief(self.shared.uploads_cf()?, &prefix);
         cursor.seek(&prefix);
-        while let Some(key) = cursor.key().filter(|k| k.starts_with(&prefix)) {
+        while let Some(key) = cursor.key() {
             if !matches!(self.uploads.get(key), Some(None)) {
                 return Ok(true);
             }

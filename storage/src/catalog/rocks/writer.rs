@@ -61,7 +61,16 @@ impl Writer {
 
     /// Applies one commit to the batch, whole or not at all.
     fn take(&mut self, job: Job, batch: &mut Batch<'_>, answers: &mut Vec<Answer>) {
-        let outcome = batch.apply(job.commit.change, self.sequence + 1);
+        let before = batch.changes();
+        let outcome = match batch.apply(job.commit.change, self.sequence + 1) {
+            // It broke off in the middle: nothing of the batch may be trusted.
+            Err(CommitError::Failed(why)) if batch.changes() != before => Err(CommitError::Poisoned(why)),
+            Err(CommitError::Failed(why)) => {
+                tracing::error!(why, "a change was not made");
+                Err(CommitError::Failed(why))
+            }
+            outcome => outcome,
+        };
         let outcome = outcome.and_then(|applied| {
             self.sequence += 1;
             let position = match job.commit.record {
@@ -71,7 +80,7 @@ impl Writer {
                     let entry = crate::log::encode(record, applied.digest, head)
                         .map_err(|e| CommitError::Poisoned(e.to_string()))?;
                     let position = LogPosition { stream: self.shared.session.stream, sequence: self.log_sequence + 1 };
-                    batch.log(position, &entry).map_err(database)?;
+                    batch.log(position, &entry).map_err(|e| CommitError::Poisoned(e.to_string()))?;
                     self.log_sequence = position.sequence;
                     Some(position)
                 }
@@ -123,7 +132,7 @@ impl Writer {
     }
 }
 
-/// An error of the database while a batch is built: nothing of the batch may be trusted.
-pub(super) fn database(error: CatalogError) -> CommitError {
-    CommitError::Poisoned(error.to_string())
+/// A row could not be read while a change was checked.
+pub(super) fn unread(error: CatalogError) -> CommitError {
+    CommitError::Failed(error.to_string())
 }
