@@ -16,6 +16,7 @@ use storage::log::{LogEntry, LogPosition, Record, RecordKind};
 
 use crate::error::Error;
 use crate::keys::KeyRing;
+use crate::seal::key::random;
 use crate::seal::suite::TAG;
 use crate::seal::{SealError, SecretKey, Suite};
 
@@ -151,7 +152,7 @@ impl Recorder {
         sealed.extend_from_slice(&counter.to_be_bytes());
         sealed.append(&mut data);
         sealed.extend_from_slice(&tag);
-        Ok(Record { tenant, kind, time, sealed })
+        Ok(Record { tenant, kind, time, salt: random()?, sealed })
     }
 
     /// Appends a record of its own and returns when it is durable.

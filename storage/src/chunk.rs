@@ -63,12 +63,41 @@ pub struct SealedChunk {
     shape: Shape,
 }
 
-/// CRC32C of each segment, and BLAKE3 over the hashes of all.
+/// How a chunk's root is made; its id stands beside each root, so that another may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
+pub enum RootAlgorithm {
+    /// BLAKE3 over domain, chunk id and the BLAKE3 hash of each segment.
+    Blake3 = 1,
+}
+
+impl From<RootAlgorithm> for u8 {
+    fn from(algorithm: RootAlgorithm) -> Self {
+        match algorithm {
+            RootAlgorithm::Blake3 => 1,
+        }
+    }
+}
+
+impl TryFrom<u8> for RootAlgorithm {
+    type Error = &'static str;
+
+    fn try_from(id: u8) -> Result<Self, Self::Error> {
+        match id {
+            1 => Ok(Self::Blake3),
+            _ => Err("unknown algorithm of a chunk's root"),
+        }
+    }
+}
+
+/// CRC32C of each segment, and a root over the hashes of all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// CRC32C (RFC 3720) of each segment's sealed bytes.
     pub crcs: Vec<u32>,
-    /// BLAKE3 over domain, chunk id and the BLAKE3 hash of each segment.
+    /// How the root is made.
+    pub algorithm: RootAlgorithm,
+    /// The root.
     pub root: [u8; 32],
 }
 
@@ -129,7 +158,7 @@ pub(crate) fn sums(id: ChunkId, shape: Shape, stored: &[u8]) -> Sums {
         crcs.push(crc32c::crc32c(sealed));
         root.update(blake3::hash(sealed).as_bytes());
     }
-    Sums { crcs, root: *root.finalize().as_bytes() }
+    Sums { crcs, algorithm: RootAlgorithm::Blake3, root: *root.finalize().as_bytes() }
 }
 
 const _: () = assert!(TAG == 16);

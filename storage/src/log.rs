@@ -2,7 +2,8 @@
 //! makes them durable, chained per tenant.
 //!
 //! A stream is one session. Its numbers start at 1 and have no gaps. Each entry names its tenant's
-//! previous entry in the stream by leaf hash, so that a missing one shows.
+//! previous entry in the stream by leaf hash, so that a missing one shows. The leaf hash covers a random
+//! salt, so that it tells nothing of the entry to whoever guesses what that says.
 
 use std::fmt;
 
@@ -31,6 +32,8 @@ pub struct Record {
     pub kind: RecordKind,
     /// When it was made.
     pub time: UtcMillis,
+    /// Random, for this record only.
+    pub salt: [u8; 16],
     /// Its sealed content.
     pub sealed: Vec<u8>,
 }
@@ -55,6 +58,8 @@ impl fmt::Display for LogPosition {
 pub struct LogEntry {
     /// Where it stands.
     pub position: LogPosition,
+    /// Salt of its leaf hash.
+    pub salt: [u8; 16],
     /// When its record was made.
     pub time: UtcMillis,
     /// Whose log.
@@ -65,7 +70,8 @@ pub struct LogEntry {
     pub tenant_count: u64,
     /// Leaf hash of the tenant's previous entry in the stream; zero for its first.
     pub tenant_prev: [u8; 32],
-    /// SHA-256 of the row that the commit wrote, if it wrote one.
+    /// SHA-256 of the row that the commit wrote or removed, if there was one; over the digests of all, in the
+    /// order of the request, where a request removes many.
     pub row_digest: Option<[u8; 32]>,
     /// The sealed content.
     pub sealed: Vec<u8>,
@@ -73,6 +79,7 @@ pub struct LogEntry {
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    salt: [u8; 16],
     time: UtcMillis,
     tenant: Option<TenantId>,
     kind: RecordKind,
@@ -96,6 +103,7 @@ pub(crate) fn encode(
     head: &mut Head,
 ) -> Result<Vec<u8>, postcard::Error> {
     let stored = Stored {
+        salt: record.salt,
         time: record.time,
         tenant: record.tenant,
         kind: record.kind,
@@ -115,6 +123,7 @@ pub(crate) fn decode(position: LogPosition, bytes: &[u8]) -> Option<LogEntry> {
     let s: Stored = postcard::from_bytes(body).ok()?;
     Some(LogEntry {
         position,
+        salt: s.salt,
         time: s.time,
         tenant: s.tenant,
         kind: s.kind,
@@ -148,6 +157,7 @@ mod tests {
             tenant: Some(TenantId::from_bytes([1; 16])),
             kind: RecordKind::Opening,
             time: UtcMillis(5),
+            salt: [n; 16],
             sealed: vec![n; 40],
         };
         let mut head = Head::default();
@@ -157,7 +167,19 @@ mod tests {
         let entry = decode(position, &second).unwrap();
         assert_eq!((entry.tenant_count, entry.tenant_prev), (2, leaf_hash(&first)));
         assert_eq!((entry.row_digest, entry.sealed.len()), (Some([9; 32]), 40));
+        assert_eq!(entry.salt, [2; 16]);
         assert!(decode(position, &second[1..]).is_none());
         assert!(decode(position, &[]).is_none());
+    }
+
+    #[test]
+    fn equal_records_have_leaves_that_differ_by_their_salt() {
+        let leaf = |salt| {
+            let time = UtcMillis(5);
+            let record = Record { tenant: None, kind: RecordKind::Opening, time, salt, sealed: vec![1; 40] };
+            leaf_hash(&encode(record, None, &mut Head::default()).unwrap())
+        };
+        assert_eq!(leaf([1; 16]), leaf([1; 16]));
+        assert_ne!(leaf([1; 16]), leaf([2; 16]));
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::rows::{decode, encode};
 use super::{BodyRow, BucketRow, CurrentRow, GarbageRow, PartRow, UploadRow, VersionRow, keys};
-use crate::log::{self, Head, LogPosition, Record};
+use crate::log::{self, Head, LogEntry, LogPosition, Record};
 
 /// A check of any bytes.
 pub type Check = fn(&[u8]);
@@ -63,7 +63,8 @@ pub fn log_entry(data: &[u8]) {
     let Some(entry) = log::decode(position, data) else { return };
     let Some(before) = entry.tenant_count.checked_sub(1) else { return };
     let mut head = Head { count: before, hash: entry.tenant_prev };
-    let record = Record { tenant: entry.tenant, kind: entry.kind, time: entry.time, sealed: entry.sealed.clone() };
+    let LogEntry { tenant, kind, time, salt, sealed, .. } = entry.clone();
+    let record = Record { tenant, kind, time, salt, sealed };
     let written = log::encode(record, entry.row_digest, &mut head).unwrap_or_default();
     assert_eq!(log::decode(position, &written).as_ref(), Some(&entry));
     assert_eq!((head.count, head.hash), (entry.tenant_count, log::leaf_hash(&written)));
@@ -162,14 +163,14 @@ mod tests {
         }
 
         #[test]
-        fn records_come_back(tenant: Option<[u8; 16]>, kind in 0..3_usize, time: u64, sealed in bytes(), digest: Option<[u8; 32]>, count in 0..u64::MAX, hash: [u8; 32]) {
+        fn records_come_back(tenant: Option<[u8; 16]>, kind in 0..3_usize, time: u64, salt: [u8; 16], sealed in bytes(), digest: Option<[u8; 32]>, count in 0..u64::MAX, hash: [u8; 32]) {
             let kind = [RecordKind::Opening, RecordKind::Closing, RecordKind::Control][kind];
-            let record = Record { tenant: tenant.map(TenantId::from_bytes), kind, time: UtcMillis(time), sealed };
+            let record = Record { tenant: tenant.map(TenantId::from_bytes), kind, time: UtcMillis(time), salt, sealed };
             let mut head = Head { count, hash };
             let written = log::encode(record.clone(), digest, &mut head).unwrap();
             let position = LogPosition { stream: 3, sequence: 4 };
             let entry = log::decode(position, &written).unwrap();
-            prop_assert_eq!((entry.tenant, entry.kind, entry.time, &entry.sealed), (record.tenant, kind, record.time, &record.sealed));
+            prop_assert_eq!((entry.tenant, entry.kind, entry.time, entry.salt, &entry.sealed), (record.tenant, kind, record.time, salt, &record.sealed));
             prop_assert_eq!((entry.position, entry.row_digest, entry.tenant_prev), (position, digest, hash));
             prop_assert_eq!((entry.tenant_count, head.count, head.hash), (count + 1, count + 1, log::leaf_hash(&written)));
             log_entry(&written);

@@ -289,12 +289,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chunk::RootAlgorithm;
 
     proptest! {
         #[test]
         fn keys_name_their_chunk(body: [u8; 16], number: u32, pool: u16) {
             let id = ChunkId { body: BodyId::from_bytes(body), number };
             prop_assert_eq!(read_key(&chunk_key(pool.into(), id)), Some(id));
+        }
+
+        #[test]
+        fn a_root_is_read_only_by_the_algorithm_that_its_row_names(crcs in proptest::collection::vec(any::<u32>(), 0..65), root: [u8; 32], id: u8) {
+            let (sums, session) = (Sums { crcs, algorithm: RootAlgorithm::Blake3, root }, SessionId::from_bytes([1; 16]));
+            let row = ChunkRow { file: 1, offset: 4096, shape: Shape { segments: 1, last: 17 }, sums, session };
+            let mut bytes = encode(&row).unwrap();
+            prop_assert_eq!(&decode::<ChunkRow>("chunk row", &bytes).unwrap(), &row);
+            // Behind it stand the root and the session.
+            let at = bytes.len() - 1 - 32 - 16;
+            prop_assert_eq!(bytes[at], 1);
+            bytes[at] = id;
+            prop_assert_eq!(decode::<ChunkRow>("chunk row", &bytes).is_ok(), id == 1);
         }
 
         #[test]

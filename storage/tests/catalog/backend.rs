@@ -53,12 +53,15 @@ impl Backend for Rocks {
     }
 }
 
-/// An abandoned session holds the database's lock until its writer has noticed.
+/// An abandoned session holds the database's lock until its writer has noticed. Each attempt renames RocksDB's
+/// own log file, which the session that closes may remove meanwhile.
 fn unlocked(dir: &Path, options: &CatalogOptions) -> Arc<RocksCatalog> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match RocksCatalog::open(dir, options) {
-            Err(CatalogError::Database(e)) if e.to_string().contains("lock") && Instant::now() < deadline => {
+            Err(CatalogError::Database(e))
+                if ["lock", "LOG.old"].iter().any(|why| e.to_string().contains(why)) && Instant::now() < deadline =>
+            {
                 std::thread::yield_now();
             }
             other => return other.unwrap(),

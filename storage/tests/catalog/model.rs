@@ -82,6 +82,7 @@ impl Model {
         let (count, prev) = self.heads.get(&record.tenant).copied().unwrap_or_default();
         let entry = LogEntry {
             position: self.next_position(),
+            salt: record.salt,
             time: record.time,
             tenant: record.tenant,
             kind: record.kind,
@@ -402,7 +403,7 @@ fn group(prefix: &str, rest: &str, delimiter: Option<&str>) -> Option<String> {
 
 /// The leaf hash of an entry: its stored bytes are a version byte, then postcard of these fields in order.
 pub fn leaf_of(entry: &LogEntry) -> [u8; 32] {
-    let LogEntry { time, tenant, kind, tenant_count, tenant_prev, row_digest, sealed, .. } = entry;
-    let fields = (time, tenant, kind, tenant_count, tenant_prev, row_digest, sealed);
+    let LogEntry { salt, time, tenant, kind, tenant_count, tenant_prev, row_digest, sealed, .. } = entry;
+    let fields = (salt, time, tenant, kind, tenant_count, tenant_prev, row_digest, sealed);
     leaf_hash(&postcard::to_extend(&fields, vec![1]).unwrap())
 }

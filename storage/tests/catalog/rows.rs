@@ -115,7 +115,8 @@ pub fn part(number: u32, body: &NewBody) -> PartRow {
 }
 
 pub fn record(tenant: Option<TenantId>, sealed: u128) -> Record {
-    Record { tenant, kind: RecordKind::Opening, time: UtcMillis(13), sealed: id(sealed).to_vec() }
+    let salt = id(sealed + (1 << 64));
+    Record { tenant, kind: RecordKind::Opening, time: UtcMillis(13), salt, sealed: id(sealed).to_vec() }
 }
 
 /// SHA-256 of a row as it is stored: a version byte, then postcard.

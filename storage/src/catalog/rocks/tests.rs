@@ -83,8 +83,8 @@ const CHUNKS: Location = Location::Chunks { pool: 0 };
 
 /// A change with a record, as the gateway makes them.
 fn recorded(change: Change) -> Commit {
-    let record =
-        Record { tenant: Some(TENANT), kind: RecordKind::Opening, time: UtcMillis(3), sealed: b"record".to_vec() };
+    let (kind, time) = (RecordKind::Opening, UtcMillis(3));
+    let record = Record { tenant: Some(TENANT), kind, time, salt: [7; 16], sealed: b"record".to_vec() };
     Commit { change, record: Some(record) }
 }
 
