@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use policy::id::KeyId;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
+use storage::dirs;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,9 @@ pub enum HomeError {
     /// There is something else in it.
     #[error("{0} is not empty and holds no {DESCRIPTOR}: it is not a Gotgan data directory; choose another one")]
     Foreign(PathBuf),
+    /// A database was there and is not any more.
+    #[error("{0} is gone: is a disk not mounted, or was only a part restored? Nothing was changed")]
+    Lost(PathBuf),
     /// The descriptor makes no sense.
     #[error("{path}: {why}")]
     Malformed {
@@ -93,7 +97,9 @@ impl Home {
             if root.id != descriptor.root_key || !bool::from(same) {
                 return Err(RootError::WrongKey(root_dir.join(root::FILE)).into());
             }
-            return Ok(Self { dir, root_dir, descriptor, root, fresh: false });
+            let home = Self { dir, root_dir, descriptor, root, fresh: false };
+            home.whole()?;
+            return Ok(home);
         }
         if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(HomeError::Foreign(dir));
@@ -116,7 +122,24 @@ impl Home {
         let text = serde_json::to_vec_pretty(&descriptor)
             .map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
         write_private(&path, &text)?;
+        let certificates = dir.join("certs");
+        dirs::make(&certificates).map_err(|source| HomeError::Io { path: certificates, source })?;
         Ok(Self { dir, root_dir, descriptor, root, fresh: true })
+    }
+
+    /// Databases are made by the first start only, the catalog first and `bootstrap.json` last: one that is missing
+    /// where later steps were taken is lost, and must not be made anew in silence.
+    fn whole(&self) -> Result<(), HomeError> {
+        let is_there = |database: &Path| database.join("CURRENT").exists();
+        let [meta, index] = [self.meta(), self.store().join("index")];
+        let begun = self.bootstrap().exists();
+        if !is_there(&meta) && (begun || is_there(&index)) {
+            return Err(HomeError::Lost(meta));
+        }
+        if !is_there(&index) && begun {
+            return Err(HomeError::Lost(index));
+        }
+        Ok(())
     }
 
     /// The catalog's database.
@@ -188,7 +211,7 @@ fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> 
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), HomeError> {
     let io = |source| HomeError::Io { path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    dirs::make(dir).map_err(io)?;
     let part = path.with_extension("part");
     // A leftover of a crash may have another mode.
     if let Err(e) = fs::remove_file(&part)
@@ -224,6 +247,35 @@ mod tests {
         assert!(!key.exists(), "no second key is made in silence");
         RootKey::create(key.parent().unwrap(), None).unwrap();
         assert!(matches!(Home::open(&config(&data), UtcMillis(3)), Err(HomeError::Root(RootError::WrongKey(_)))));
+    }
+
+    #[test]
+    fn a_database_that_is_lost_is_not_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("d");
+        let home = Home::open(&config(&data), UtcMillis(1)).unwrap();
+        let open = || Home::open(&config(&data), UtcMillis(2));
+        // As each step of a first start that was cut off leaves it.
+        assert!(open().is_ok());
+        let make = |database: PathBuf| {
+            fs::create_dir_all(&database).unwrap();
+            fs::write(database.join("CURRENT"), "").unwrap();
+        };
+        make(home.meta());
+        assert!(open().is_ok());
+        make(home.store().join("index"));
+        assert!(open().is_ok());
+        fs::write(home.bootstrap(), "{}").unwrap();
+        assert!(open().is_ok());
+        for database in [home.meta(), home.store().join("index")] {
+            fs::remove_dir_all(&database).unwrap();
+            assert!(matches!(open(), Err(HomeError::Lost(lost)) if lost == database));
+            assert!(!database.exists());
+            make(database);
+        }
+        fs::remove_file(home.bootstrap()).unwrap();
+        fs::remove_dir_all(home.meta()).unwrap();
+        assert!(matches!(open(), Err(HomeError::Lost(_))), "the store was made after the catalog");
     }
 
     #[test]

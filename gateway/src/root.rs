@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use policy::id::{BucketId, KeyId, TenantId};
 use serde::{Deserialize, Serialize};
+use storage::dirs;
 use zeroize::Zeroizing;
 
 use crate::seal::key::random;
@@ -111,7 +112,7 @@ impl RootKey {
         };
         let path = dir.join(FILE);
         let io = |source| RootError::Io { path: path.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+        dirs::make(dir).map_err(io)?;
         let text = serde_json::to_vec_pretty(&file).map_err(|e| RootError::Malformed(path.clone(), e.to_string()))?;
         let text = Zeroizing::new(text);
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;

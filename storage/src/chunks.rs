@@ -92,13 +92,24 @@ impl ChunkStore {
     /// Opens or formats the store in `dir`.
     ///
     /// # Errors
-    /// `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows
+    /// `Lost` when segment files are there without an index; `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows
     /// make no sense.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
-        let segments = dir.join("segments");
-        std::fs::create_dir_all(&segments).map_err(|e| StoreError::io("create the store's directory", e))?;
-        let index = Index::open(&dir.join("index"), &options.engine)?;
-        let id = index.store_id(options.fresh_id)?;
+        let [segments, rows] = [dir.join("segments"), dir.join("index")];
+        // An index that was lost must not be taken for one in which nothing exists: its files would go.
+        let used = segments.exists() && !files::list(&segments)?.is_empty();
+        if used && !Index::exists(&rows) {
+            return Err(StoreError::Lost(dir.to_owned()));
+        }
+        for made in [&segments, &rows] {
+            crate::dirs::make(made).map_err(|e| StoreError::io("create the store's directory", e))?;
+        }
+        let index = Index::open(&rows, &options.engine)?;
+        let id = match index.store_id()? {
+            Some(id) => id,
+            None if used => return Err(StoreError::Lost(dir.to_owned())),
+            None => index.format(options.fresh_id)?,
+        };
         let files = Files::open(&segments, &index, options.file_bytes)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),

@@ -55,6 +55,8 @@ impl Engine {
         options.set_keep_log_file_num(4);
         options.set_max_log_file_size(4 << 20);
         options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
+        // A tail may be cut off by a crash, a log that was synced and closed may not: its length is on record.
+        options.set_track_and_verify_wals_in_manifest(true);
         options.set_bytes_per_sync(1 << 20);
         options
     }
@@ -80,5 +82,62 @@ impl Engine {
             Content::Sealed => DBCompressionType::None,
         });
         options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rocksdb::{ColumnFamilyDescriptor, DB, WriteOptions};
+
+    use super::*;
+
+    fn open(dir: &Path) -> Result<DB, rocksdb::Error> {
+        let engine = Engine::new();
+        let families = ["one", "two"].map(|name| ColumnFamilyDescriptor::new(name, engine.family(Content::Rows)));
+        DB::open_cf_descriptors(&engine.database(), dir, families)
+    }
+
+    fn logs(dir: &Path) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
+        logs.sort();
+        logs
+    }
+
+    fn cut(path: &Path, by: u64) {
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - by).unwrap();
+    }
+
+    /// Two logs of which both are needed: the first is closed because another family was flushed.
+    fn two_logs(dir: &Path) {
+        let db = open(dir).unwrap();
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        for (family, key) in [("one", "a"), ("one", "b"), ("two", "c")] {
+            db.put_cf_opt(db.cf_handle(family).unwrap(), key, [7; 100], &synced).unwrap();
+        }
+        db.flush_cf(db.cf_handle("two").unwrap()).unwrap();
+        for key in ["d", "e"] {
+            db.put_cf_opt(db.cf_handle("one").unwrap(), key, [7; 100], &synced).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_closed_log_that_was_cut_short_is_told_and_a_torn_tail_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        two_logs(dir.path());
+        let log = logs(dir.path());
+        assert_eq!(log.len(), 2);
+        let whole = std::fs::read(&log[0]).unwrap();
+        cut(&log[0], 120);
+        assert!(open(dir.path()).is_err(), "what was synced before what is there is missing");
+        std::fs::write(&log[0], whole).unwrap();
+        cut(&log[1], 10);
+        let db = open(dir.path()).unwrap();
+        let has = |key: &str| db.get_cf(db.cf_handle("one").unwrap(), key).unwrap().is_some();
+        assert_eq!(["a", "b", "d", "e"].map(has), [true, true, true, false]);
     }
 }

@@ -50,6 +50,12 @@ pub enum StoreError {
     /// Too many bodies are in flight.
     #[error(transparent)]
     Busy(#[from] crate::buffer::Exhausted),
+    /// There are segment files, and no index that says what is in them.
+    #[error(
+        "{} has no index, but segment files are there: is a disk not mounted, or was only a part restored? Nothing was changed",
+        .0.display()
+    )]
+    Lost(std::path::PathBuf),
     /// The store is shutting down.
     #[error("the store is stopping")]
     Stopped,
@@ -73,6 +79,7 @@ impl StoreError {
             | Self::Residency(_)
             | Self::Misplaced
             | Self::Poisoned(_)
+            | Self::Lost(_)
             | Self::Malformed(_) => false,
         }
     }

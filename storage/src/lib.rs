@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod placement;
 pub mod chunks;
 pub mod engine;
+pub mod dirs;
 pub mod catalog;
 pub mod log;
 pub mod reads;

@@ -117,8 +117,9 @@ impl RocksCatalog {
     /// Opens the catalog in `dir`, closes what dead sessions left open, and begins this session.
     ///
     /// # Errors
-    /// `Database` when RocksDB refuses, `Corrupt` when rows make no sense.
+    /// `Database` when RocksDB refuses, `Corrupt` when rows make no sense or the directory cannot be made.
     pub fn open(dir: &Path, options: &CatalogOptions) -> Result<Arc<Self>, CatalogError> {
+        crate::dirs::make(dir).map_err(|e| CatalogError::Corrupt(format!("no directory {}: {e}", dir.display())))?;
         let families =
             FAMILIES.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, options.engine.family(*content)));
         let db = DB::open_cf_descriptors(&options.engine.database(), dir, families)?;

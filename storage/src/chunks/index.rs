@@ -87,13 +87,22 @@ impl Index {
         Ok(Self { db: DB::open_cf_descriptors(&engine.database(), dir, families)? })
     }
 
-    pub fn store_id(&self, fresh: StoreId) -> Result<StoreId, StoreError> {
-        if let Some(bytes) = self.db.get(STORE_ID)? {
-            let id = bytes.as_slice().try_into().map_err(|_| StoreError::Malformed("store id"))?;
-            return Ok(StoreId::from_bytes(id));
-        }
-        self.db.put_opt(STORE_ID, fresh.as_bytes(), &synced())?;
-        Ok(fresh)
+    /// Whether there is one in a directory.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join("CURRENT").exists()
+    }
+
+    /// The id that the disk was formatted with.
+    pub fn store_id(&self) -> Result<Option<StoreId>, StoreError> {
+        let Some(bytes) = self.db.get(STORE_ID)? else { return Ok(None) };
+        let id = bytes.as_slice().try_into().map_err(|_| StoreError::Malformed("store id"))?;
+        Ok(Some(StoreId::from_bytes(id)))
+    }
+
+    /// Formats the disk.
+    pub fn format(&self, id: StoreId) -> Result<StoreId, StoreError> {
+        self.db.put_opt(STORE_ID, id.as_bytes(), &synced())?;
+        Ok(id)
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {

@@ -285,3 +285,24 @@ async fn a_body_that_cannot_be_deleted_holds_back_only_itself() {
     // The round ended with a commit that forgot what was deleted: two condemned, one forgotten, one here.
     assert_eq!(sequence, 4);
 }
+
+#[tokio::test]
+async fn an_index_that_is_lost_takes_no_segment_file_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1, "KR");
+    keep(&store, 1).await;
+    store.shutdown().await.unwrap();
+    drop(store);
+    let [index, aside] = ["index", "aside"].map(|name| dir.path().join(name));
+    std::fs::rename(&index, &aside).unwrap();
+    // Not there at all, as when its disk is not mounted; then new, as when one was made in its place.
+    let refused = || matches!(ChunkStore::open(dir.path(), &options(2, "KR")), Err(StoreError::Lost(_)));
+    assert!(refused());
+    assert!(!index.exists(), "nothing was changed");
+    drop(Index::open(&index, &Engine::new()).unwrap());
+    assert!(refused());
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::rename(&aside, &index).unwrap();
+    let store = open(dir.path(), 2, "KR");
+    assert_eq!(store.read(id(1), 0..3).await.unwrap().count(), 3);
+}
