@@ -146,3 +146,54 @@ fn a_row_under_another_name_does_not_open() {
     does_not_open(&server, "owe-small");
     is_reported(&server);
 }
+
+/// Puts the bodies of two part rows into each other: ids, lengths, places and envelopes, each number
+/// staying where it is. What a row seals of its MD5 stays too.
+fn swap_bodies_of_parts(store: &Store) {
+    const ENVELOPE: usize = 134;
+    let path = store.data().join("meta");
+    let names = DB::list_cf(&Options::default(), &path).unwrap();
+    let db = DB::open_cf(&Options::default(), &path, names).unwrap();
+    let rows = |family: &str| -> Vec<_> {
+        db.iterator_cf(db.cf_handle(family).unwrap(), rocksdb::IteratorMode::Start).map(Result::unwrap).collect()
+    };
+    let bodies = rows("bodies");
+    let find = |row: &[u8], what: &[u8]| row.windows(what.len()).position(|w| w == what);
+    let parts = rows("parts");
+    let [(a, x), (b, y)] = parts.as_slice() else { panic!("{} parts", parts.len()) };
+    let body_of = |row: &[u8]| {
+        let id = bodies.iter().find_map(|(body, _)| find(row, body)).unwrap();
+        // The length of an envelope, its format and its suite.
+        let envelope = id + find(&row[id..], &[0x86, 1, 1, 1]).unwrap() + 2;
+        id..envelope + ENVELOPE
+    };
+    let (of_x, of_y) = (body_of(x), body_of(y));
+    let put = |row: &[u8], at: &std::ops::Range<usize>, body: &[u8]| [&row[..at.start], body, &row[at.end..]].concat();
+    let parts = db.cf_handle("parts").unwrap();
+    db.put_cf(parts, a, put(x, &of_x, &y[of_y.clone()])).unwrap();
+    db.put_cf(parts, b, put(y, &of_y, &x[of_x.clone()])).unwrap();
+    db.flush_wal(true).unwrap();
+}
+
+#[test]
+fn parts_whose_bodies_were_swapped_do_not_complete() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("box");
+    let upload = s3.begin("box", "k");
+    let tags: Vec<(u32, String)> = (1..=2)
+        .map(|n| {
+            let part = body(u64::from(n), 5 << 20);
+            (n, s3.part("box", "k", &upload, n).body(part).send().status(200).etag())
+        })
+        .collect();
+    server.stop();
+    swap_bodies_of_parts(&store);
+    let server = store.start();
+    let s3 = server.client();
+    s3.object("GET", "box", "k").query("uploadId", &upload).send().status(500).done();
+    s3.complete("box", "k", &upload, &tags).send().status(500).done();
+    s3.get("box", "k").refused(404, "NoSuchKey").done();
+    is_reported(&server);
+}

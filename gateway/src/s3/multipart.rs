@@ -11,7 +11,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use serde::{Deserialize, Serialize};
-use storage::catalog::{BucketRow, Change, PartRow, UploadRow};
+use storage::catalog::{BucketRow, Change, ManifestBody, PartRow, UploadRow};
 
 use super::checks::StoredChecksum;
 use super::metadata::{read_metadata, refuse_unsupported};
@@ -64,13 +64,16 @@ pub(super) struct OpenUpload {
 }
 
 impl OpenUpload {
-    /// AAD of part values: they belong to one part of one upload.
-    fn context(&self, number: u32) -> Vec<u8> {
-        [self.row.id.as_bytes().as_slice(), &number.to_be_bytes()].concat()
+    pub(super) fn seal_values(&self, body: &ManifestBody, values: &PartValues) -> Result<Vec<u8>, Error> {
+        Ok(self.key.seal_part(self.row.id, body, &encode(values)?)?)
     }
 
+    /// Opens what was sealed with a part, which proves its body: number, id, length, key and place.
     pub(super) fn values(&self, part: &PartRow) -> Result<PartValues, Error> {
-        decode(&self.key.open_value("part", &self.context(part.number), &part.values)?)
+        if (part.number, part.size) != (part.body.number, part.body.length) {
+            return Err(Error::Corrupt("part".to_owned()));
+        }
+        decode(&self.key.open_part(self.row.id, &part.body, &part.values)?)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use policy::id::{BucketId, TenantId, VersionId};
+use policy::id::{BucketId, TenantId, UploadId, VersionId};
 use ring::digest::{SHA256, digest};
 use storage::catalog::{Location, ManifestBody};
 
@@ -68,16 +68,7 @@ impl ManifestFacts<'_> {
         let mut out = self.owner.aad(suite);
         put_u32(&mut out, self.bodies.len())?;
         for body in self.bodies {
-            let (wrapped_suite, _, _) = super::wrap::wrapped_by(&body.envelope)?;
-            out.push(wrapped_suite.id());
-            out.extend_from_slice(&body.number.to_be_bytes());
-            out.extend_from_slice(body.body.as_bytes());
-            out.extend_from_slice(&body.length.to_be_bytes());
-            out.extend_from_slice(commitment(&body.envelope)?);
-            out.push(match body.location {
-                Location::Inline => 0,
-                Location::Chunks { .. } => 1,
-            });
+            put_body(&mut out, body)?;
         }
         out.extend_from_slice(&self.length.to_be_bytes());
         out.extend_from_slice(&self.modified.to_be_bytes());
@@ -124,7 +115,23 @@ impl VersionKey {
         self.open_value("metadata", &metadata_aad(self.suite, owner, counter), sealed)
     }
 
-    /// Seals a small value of an upload or part under this key, bound to `context`.
+    /// Seals what is kept with a part of an upload, bound to the part's body.
+    ///
+    /// # Errors
+    /// `Random` without a salt, `Malformed` when the body's envelope is not one.
+    pub fn seal_part(&self, upload: UploadId, body: &ManifestBody, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_value("part", &part_aad(upload, body)?, content)
+    }
+
+    /// Opens what [`Self::seal_part`] sealed.
+    ///
+    /// # Errors
+    /// `Refused` for another upload or number, or for a body that is not the one that was uploaded.
+    pub fn open_part(&self, upload: UploadId, body: &ManifestBody, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_value("part", &part_aad(upload, body)?, sealed)
+    }
+
+    /// Seals a small value under this key, bound to `context`.
     ///
     /// # Errors
     /// `Random` without a salt.
@@ -226,6 +233,28 @@ impl ListKey {
     }
 }
 
+/// A part belongs to one upload, and a body that is put into its row does not.
+fn part_aad(upload: UploadId, body: &ManifestBody) -> Result<Vec<u8>, SealError> {
+    let mut aad = upload.as_bytes().to_vec();
+    put_body(&mut aad, body)?;
+    Ok(aad)
+}
+
+/// A body as manifests and parts authenticate it, 62 bytes.
+fn put_body(out: &mut Vec<u8>, body: &ManifestBody) -> Result<(), SealError> {
+    let (wrapped_suite, _, _) = super::wrap::wrapped_by(&body.envelope)?;
+    out.push(wrapped_suite.id());
+    out.extend_from_slice(&body.number.to_be_bytes());
+    out.extend_from_slice(body.body.as_bytes());
+    out.extend_from_slice(&body.length.to_be_bytes());
+    out.extend_from_slice(commitment(&body.envelope)?);
+    out.push(match body.location {
+        Location::Inline => 0,
+        Location::Chunks { .. } => 1,
+    });
+    Ok(())
+}
+
 fn metadata_aad(suite: Suite, owner: &Owner<'_>, counter: u64) -> Vec<u8> {
     let mut aad = owner.aad(suite);
     aad.extend_from_slice(&counter.to_be_bytes());
@@ -299,6 +328,28 @@ mod tests {
         assert!(key.open_manifest(&ManifestFacts { owner: owner(b"b"), ..facts }, &sealed).is_err());
         assert!(key.open_manifest(&ManifestFacts { length: 21, ..facts }, &sealed).is_err());
         assert!(key.open_manifest(&ManifestFacts { list_values: b"lw", ..facts }, &sealed).is_err());
+    }
+
+    #[test]
+    fn a_part_proves_its_body() {
+        let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
+        let bodies = bodies(&key);
+        let upload = UploadId::from_bytes([7; 16]);
+        let sealed = key.seal_part(upload, &bodies[0], b"md5").unwrap();
+        assert_eq!(key.open_part(upload, &bodies[0], &sealed).unwrap(), b"md5");
+        assert!(key.open_part(UploadId::from_bytes([8; 16]), &bodies[0], &sealed).is_err());
+        // Another body under the right number, and each fact of it alone.
+        let first = &bodies[0];
+        for other in [
+            ManifestBody { number: 1, ..bodies[1].clone() },
+            ManifestBody { number: 2, ..first.clone() },
+            ManifestBody { length: 11, ..first.clone() },
+            ManifestBody { body: BodyId::from_bytes([9; 16]), ..first.clone() },
+            ManifestBody { envelope: bodies[1].envelope.clone(), ..first.clone() },
+            ManifestBody { location: Location::Chunks { pool: 0 }, ..first.clone() },
+        ] {
+            assert!(key.open_part(upload, &other, &sealed).is_err(), "{other:?}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::s3::conditions::ReadConditions;
 use crate::s3::copy::{COPY_MAX, source_bucket, source_name};
 use crate::s3::framing::Content;
 use crate::s3::get::open_object;
-use crate::s3::put::{aes256, commit_recorded, encode, object_key};
+use crate::s3::put::{aes256, commit_recorded, object_key};
 use crate::s3::{Call, timestamp};
 use crate::write::{Received, Target, place, receive};
 
@@ -82,7 +82,7 @@ async fn keep_part(
     let number = received.manifest.number;
     let size = received.manifest.length;
     let values = PartValues { md5: received.md5, checksum: received.checksum.as_ref().map(StoredChecksum::full) };
-    let sealed = upload.key.seal_value("part", &upload.context(number), &encode(&values)?)?;
+    let sealed = upload.seal_values(&received.manifest, &values)?;
     let part = PartRow { number, modified: clock::now(), size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
     let change = Change::PutPart {
