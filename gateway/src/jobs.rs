@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use certs::tls::ServerCertificate;
+use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
 use tokio::sync::watch;
@@ -19,32 +20,49 @@ const RECLAIM_STEPS: usize = 4;
 /// Chunks scrubbed per round: 8 MiB/s at most.
 const SCRUB: usize = 4;
 
-/// Starts the jobs; the task ends soon after `stop` says so.
-pub fn start(
-    gateway: &Arc<Gateway>,
-    catalog: &Arc<RocksCatalog>,
-    stop: &watch::Receiver<bool>,
-    certificate: Option<Arc<ServerCertificate>>,
-) -> JoinHandle<()> {
-    let gateway = Arc::clone(gateway);
-    let collector = Collector::new(Arc::clone(catalog), Arc::clone(&gateway.chunks), gateway.session);
-    let mut stop = stop.clone();
-    tokio::spawn(async move {
-        let mut scrubbed = None;
-        let mut seen = certificate.as_deref().map(changed);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(ROUND) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+/// What the jobs work on.
+pub struct Jobs {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// Its catalog, as the collector knows it.
+    pub catalog: Arc<RocksCatalog>,
+    /// The TLS certificate, when there is one.
+    pub certificate: Option<Arc<ServerCertificate>>,
+    /// Samples of histograms wait there until somebody tidies up.
+    pub metrics: PrometheusHandle,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jobs(..)")
+    }
+}
+
+impl Jobs {
+    /// Starts them; the task ends soon after `stop` says so.
+    #[must_use]
+    pub fn start(self, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+        let mut stop = stop.clone();
+        tokio::spawn(async move {
+            let gateway = &self.gateway;
+            let collector = Collector::new(Arc::clone(&self.catalog), Arc::clone(&gateway.chunks), gateway.session);
+            let mut scrubbed = None;
+            let mut seen = self.certificate.as_deref().map(changed);
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(ROUND) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                self.metrics.run_upkeep();
+                collect(&collector).await;
+                reclaim(gateway).await;
+                scrubbed = scrub(gateway, scrubbed).await;
+                if let (Some(certificate), Some(seen)) = (&self.certificate, &mut seen) {
+                    reload(certificate, seen);
+                }
             }
-            collect(&collector).await;
-            reclaim(&gateway).await;
-            scrubbed = scrub(&gateway, scrubbed).await;
-            if let (Some(certificate), Some(seen)) = (&certificate, &mut seen) {
-                reload(certificate, seen);
-            }
-        }
-    })
+        })
+    }
 }
 
 async fn collect(collector: &Collector) {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use certs::authority::Authority;
 use certs::files::CertError;
 use certs::tls::ServerCertificate;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
 use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::home::{Home, HomeError};
 use crate::identity::Identities;
-use crate::jobs;
+use crate::jobs::Jobs;
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::record::{Content, Control, Recorder};
@@ -40,6 +40,8 @@ use crate::stack::Stack;
 
 /// Whole chunks that may be in flight in each direction.
 const CHUNKS_IN_FLIGHT: u32 = 16;
+/// Upper bounds of the buckets of durations, in seconds.
+const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// How long closing records may take after the last request.
 const RECORDS_TIME: Duration = Duration::from_secs(10);
 
@@ -102,6 +104,7 @@ pub struct Server {
     admin: Arc<Admin>,
     listeners: [Listener; 2],
     certificate: Option<Arc<ServerCertificate>>,
+    metrics: PrometheusHandle,
     /// What the first person needs; only at the first start.
     pub first: Option<Bootstrap>,
     /// URL of the S3 interface.
@@ -168,8 +171,8 @@ impl Server {
         }
         let first = bootstrap::run(&gateway, &home, &s3_url, &admin_url).await?;
         let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain));
-        let prometheus = PrometheusBuilder::new().install_recorder()?;
-        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), prometheus);
+        let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone());
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
             home,
@@ -179,6 +182,7 @@ impl Server {
             admin: admin_side,
             listeners: [s3, admin],
             certificate,
+            metrics,
             first,
             s3: s3_url,
             admin_url,
@@ -191,7 +195,13 @@ impl Server {
     /// What could not be closed cleanly.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), ServeError> {
         let (stop, stopped) = watch::channel(false);
-        let jobs = jobs::start(&self.gateway, &self.catalog, &stopped, self.certificate.clone());
+        let jobs = Jobs {
+            gateway: Arc::clone(&self.gateway),
+            catalog: Arc::clone(&self.catalog),
+            certificate: self.certificate.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let jobs = jobs.start(&stopped);
         let [s3, admin] = self.listeners;
         let stack = Arc::clone(&self.stack);
         let s3 = tokio::spawn(s3.run(stopped.clone(), move |request, peer| Arc::clone(&stack).serve(request, peer)));

@@ -110,6 +110,9 @@ fn health_and_metrics_are_there() {
     server.admin("/healthz").status(200).done();
     server.admin("/readyz").status(200).done();
     assert!(server.metric("gotgan_requests_total") >= 1.0 && server.metric("gotgan_commits_total") >= 1.0);
+    let page = server.admin("/metrics").status(200).text();
+    let bucket = "gotgan_request_seconds_bucket{operation=\"CreateBucket\",le=\"60\"} 1";
+    assert!(page.contains(bucket), "durations are counted in buckets: {page}");
     assert!(server.terminate().success());
 }
 
