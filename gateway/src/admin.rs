@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -17,6 +18,7 @@ use policy::operation::{AdminOperation, Operation};
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
+use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
@@ -33,6 +35,8 @@ use auth::Nonces;
 
 /// Largest JSON document.
 const BODY_MAX: usize = 64 << 10;
+/// How long it may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Everything behind the admin address.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub struct Admin {
     catalog: Arc<RocksCatalog>,
     prometheus: PrometheusHandle,
     nonces: Nonces,
+    tasks: TaskTracker,
 }
 
 /// The address of whoever asks.
@@ -116,7 +121,13 @@ impl Admin {
     /// The admin side of a gateway.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, catalog: Arc<RocksCatalog>, prometheus: PrometheusHandle) -> Arc<Self> {
-        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default() })
+        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default(), tasks: TaskTracker::new() })
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Its routes.
@@ -129,11 +140,36 @@ impl Admin {
             .with_state(self)
     }
 
+    /// Runs a request to its end and to its record.
+    async fn answer(self: Arc<Self>, peer: IpAddr, request: Request<Body>) -> Response {
+        let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
+        let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
+        let outcome = self.run(request, &context).await;
+        let (status, mut answer, error) = match outcome {
+            Ok(answer) => (StatusCode::OK, answer, None),
+            Err(failure) => (failure.status, json!({ "error": failure.message }), Some(failure.message)),
+        };
+        if context.recorded_status().is_none() {
+            let opening = context.opening(status.as_u16(), error);
+            if let Err(error) = self.gateway.recorder.append(None, context.time, &opening).await {
+                tracing::error!(%error, "no access record, so no answer");
+                return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" })))
+                    .into_response();
+            }
+        }
+        if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {
+            answer.insert("request_id".to_owned(), Value::String(id));
+        }
+        (status, Json(answer)).into_response()
+    }
+
     async fn run(&self, request: Request<Body>, context: &Arc<RequestContext>) -> Result<Value, Failure> {
         let (parts, body) = request.into_parts();
-        let body = axum::body::to_bytes(body, BODY_MAX)
+        let body = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_MAX))
             .await
-            .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))?;
+            .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
+            .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broke off"))?;
         let path: Vec<&str> = parts.uri.path().trim_start_matches("/v1/").split('/').collect();
         let operation =
             route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
@@ -220,28 +256,15 @@ async fn api(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
-    let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
-    let outcome = admin.run(request, &context).await;
-    let (status, mut answer, error) = match outcome {
-        Ok(answer) => (StatusCode::OK, answer, None),
-        Err(failure) => (failure.status, json!({ "error": failure.message }), Some(failure.message)),
-    };
-    if context.recorded_status().is_none() {
-        let opening = context.opening(status.as_u16(), error);
-        if let Err(error) = admin.gateway.recorder.append(None, context.time, &opening).await {
-            tracing::error!(%error, "no access record, so no answer");
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" })))
-                .into_response();
-        }
-    }
-    if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {
-        answer.insert("request_id".to_owned(), Value::String(id));
-    }
-    (status, Json(answer)).into_response()
+    // A caller that goes away stops neither the commit nor what follows from it.
+    let task = admin.tasks.spawn(Arc::clone(&admin).answer(peer, request));
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an admin request ended in a panic");
+        metrics::counter!("gotgan_panics_total").increment(1);
+        let answer = Json(json!({ "error": "the server failed; its log says why" }));
+        (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response()
+    })
 }
-
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let catalog = admin.gateway.catalog.health().map_err(|why| format!("catalog: {why}"));
     let store = admin.gateway.chunks.health().map_err(|why| format!("store: {why}"));

@@ -186,6 +186,12 @@ impl RequestContext {
         facts.trusted
     }
 
+    /// The account whose signature was verified, if one was.
+    #[must_use]
+    pub fn account(&self) -> Option<Arc<Account>> {
+        self.facts().account.clone()
+    }
+
     /// The account of a request that is asked again.
     #[must_use]
     pub fn trusted(&self) -> Option<Arc<Account>> {

@@ -18,6 +18,7 @@ use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::accept::Listener;
@@ -205,6 +206,7 @@ impl Server {
         let [s3, admin] = self.listeners;
         let stack = Arc::clone(&self.stack);
         let s3 = tokio::spawn(s3.run(stopped.clone(), move |request, peer| Arc::clone(&stack).serve(request, peer)));
+        let admin_side = Arc::clone(&self.admin);
         let router = self.admin.router();
         let admin = tokio::spawn(admin.run(stopped, move |request, peer| {
             let router = router.clone();
@@ -225,8 +227,10 @@ impl Server {
                 tracing::error!(%error, "a task ended in a panic");
             }
         }
-        self.stack.tasks().close();
-        if tokio::time::timeout(RECORDS_TIME, self.stack.tasks().wait()).await.is_err() {
+        let under_way = [self.stack.tasks(), admin_side.tasks()];
+        under_way.map(TaskTracker::close);
+        let ended = futures::future::join_all(under_way.map(TaskTracker::wait));
+        if tokio::time::timeout(RECORDS_TIME, ended).await.is_err() {
             tracing::warn!("requests without an end are left behind");
         }
         tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;

@@ -12,8 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::clock::until;
-use crate::sign::Signer;
+use crate::clock::{Moment, until};
+use crate::sign::{Signed, Signer};
+use crate::sums::sha256_hex;
 use crate::wire::{Answer, Wire};
 
 /// A data directory with its root key beside it, both in a temporary folder.
@@ -242,6 +243,39 @@ impl Server {
     #[must_use]
     pub fn admin(&self, path: &str) -> Answer {
         visit(self.bootstrap.admin, "GET", path).unwrap()
+    }
+
+    /// A signed request to the admin API, as it goes over the wire.
+    #[must_use]
+    pub fn admin_request(&self, method: &str, path: &str, at: Moment, nonce: &str) -> Vec<u8> {
+        let signer = Signer {
+            access: self.bootstrap.text("admin_access_key_id"),
+            secret: self.bootstrap.text("admin_secret_access_key"),
+            region: self.bootstrap.text("region"),
+        };
+        let (host, payload) = (self.bootstrap.admin.to_string(), sha256_hex(b""));
+        let headers = [
+            ("host", host.as_str()),
+            ("x-amz-content-sha256", &payload),
+            ("x-amz-date", &at.amz()),
+            ("x-gotgan-nonce", nonce),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let signed = Signed { method, path, query: "", headers: &headers, payload: &payload, at };
+        let mut head = format!("{method} {path} HTTP/1.1\r\ncontent-length: 0\r\n");
+        for (name, value) in &headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("authorization: {}\r\n\r\n", signer.authorization_for("gotgan-admin", &signed)));
+        head.into_bytes()
+    }
+
+    /// Sends [`Self::admin_request`] and reads the answer.
+    #[must_use]
+    pub fn admin_call(&self, method: &str, path: &str, at: Moment, nonce: &str) -> Answer {
+        let mut wire = Wire::connect(self.bootstrap.admin).unwrap();
+        wire.send(&self.admin_request(method, path, at, nonce)).unwrap();
+        wire.answer(method).unwrap()
     }
 
     /// The sum of all metrics whose name contains `part`.

@@ -38,13 +38,17 @@ impl Signer {
     /// `20130524/us-east-1/s3/aws4_request`.
     #[must_use]
     pub fn scope(&self, at: Moment) -> String {
-        format!("{}/{}/s3/aws4_request", &at.amz()[..8], self.region)
+        self.scope_of("s3", at)
     }
 
-    fn key(&self, at: Moment) -> hmac::Key {
+    fn scope_of(&self, service: &str, at: Moment) -> String {
+        format!("{}/{}/{service}/aws4_request", &at.amz()[..8], self.region)
+    }
+
+    fn key(&self, service: &str, at: Moment) -> hmac::Key {
         let mut key = format!("AWS4{}", self.secret).into_bytes();
         let date = at.amz();
-        for step in [&date[..8], self.region.as_str(), "s3", "aws4_request"] {
+        for step in [&date[..8], self.region.as_str(), service, "aws4_request"] {
             key = mac(&hmac::Key::new(hmac::HMAC_SHA256, &key), step.as_bytes());
         }
         hmac::Key::new(hmac::HMAC_SHA256, &key)
@@ -53,24 +57,34 @@ impl Signer {
     /// The signature of a request, in hex.
     #[must_use]
     pub fn signature(&self, request: &Signed<'_>) -> String {
+        self.signature_for("s3", request)
+    }
+
+    fn signature_for(&self, service: &str, request: &Signed<'_>) -> String {
         let text = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             request.at.amz(),
-            self.scope(request.at),
+            self.scope_of(service, request.at),
             sha256_hex(canonical(request).as_bytes())
         );
-        hex::encode(mac(&self.key(request.at), text.as_bytes()))
+        hex::encode(mac(&self.key(service, request.at), text.as_bytes()))
     }
 
     /// The Authorization header.
     #[must_use]
     pub fn authorization(&self, request: &Signed<'_>) -> String {
+        self.authorization_for("s3", request)
+    }
+
+    /// The Authorization header for another service than S3.
+    #[must_use]
+    pub fn authorization_for(&self, service: &str, request: &Signed<'_>) -> String {
         format!(
             "AWS4-HMAC-SHA256 Credential={}/{}, SignedHeaders={}, Signature={}",
             self.access,
-            self.scope(request.at),
+            self.scope_of(service, request.at),
             names(request.headers),
-            self.signature(request)
+            self.signature_for(service, request)
         )
     }
 
@@ -84,7 +98,7 @@ impl Signer {
             sha256_hex(b""),
             sha256_hex(data)
         );
-        hex::encode(mac(&self.key(at), text.as_bytes()))
+        hex::encode(mac(&self.key("s3", at), text.as_bytes()))
     }
 
     /// The signature of the trailing headers, given the one of the last chunk.
@@ -96,7 +110,7 @@ impl Signer {
             self.scope(at),
             sha256_hex(trailer.as_bytes())
         );
-        hex::encode(mac(&self.key(at), text.as_bytes()))
+        hex::encode(mac(&self.key("s3", at), text.as_bytes()))
     }
 
     /// The query string of a presigned request, encoded, `extra` included.

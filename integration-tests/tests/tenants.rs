@@ -1,7 +1,9 @@
 //! Tenants are apart: buckets, copy sources, upload ids, presigned URLs; and credentials end.
 
 use integration_tests::Store;
-use integration_tests::clock::Moment;
+use integration_tests::clock::{Moment, until};
+use integration_tests::noise::body;
+use integration_tests::wire::Wire;
 
 #[test]
 fn another_tenant_reaches_nothing() {
@@ -51,6 +53,44 @@ fn credentials_and_principals_end() {
     assert!(server.command(&["tenant", "list"]).contains("demo"));
     let refused = server.try_command(&["tenant", "list", "--bootstrap", "/nonexistent"]);
     assert!(!refused.status.success());
+}
+
+#[test]
+fn an_upload_of_a_revoked_credential_is_not_committed() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("mine");
+    for size in [1000, 300_000] {
+        let account = server.make_account("demo", &format!("leaver-{size}"));
+        let s3 = server.client_of(&account.access, &account.secret);
+        let put = s3.object("PUT", "mine", "k").loose_header("expect", "100-continue").body(body(7, size));
+        let (head, body) = put.encode();
+        let mut wire = Wire::connect(s3.address).unwrap();
+        wire.send(&head).unwrap();
+        assert_eq!(wire.head().unwrap().status, 100, "it was admitted");
+        server.command(&["credential", "revoke", &account.access]);
+        wire.send(&body).unwrap();
+        wire.answer("PUT").unwrap().refused(403, "InvalidAccessKeyId").done();
+        server.client().get("mine", "k").refused(404, "NoSuchKey").done();
+    }
+}
+
+/// Who revokes and goes away has revoked.
+#[test]
+fn a_revocation_needs_nobody_to_wait_for_it() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("mine");
+    for round in 0..8 {
+        let account = server.make_account("demo", &format!("leaver-{round}"));
+        let s3 = server.client_of(&account.access, &account.secret);
+        s3.put("mine", "k", "v").done();
+        let path = format!("/v1/credentials/{}/revoke", account.access);
+        let mut wire = Wire::connect(server.bootstrap.admin).unwrap();
+        wire.send(&server.admin_request("POST", &path, Moment::now(), &format!("nonce-of-round-{round}"))).unwrap();
+        drop(wire);
+        until("the credential is refused", || (s3.get("mine", "k").status == 403).then_some(()));
+    }
 }
 
 /// Trap 31: `x-amz-expected-bucket-owner` is enforced.

@@ -7,7 +7,7 @@ use policy::id::{UploadId, VersionId};
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{self, PutObjectInput, PutObjectOutput};
-use s3s::{S3Request, S3Response, S3Result};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
 
 use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
@@ -170,6 +170,13 @@ pub(super) async fn commit_with_status(
     change: Change,
     status: u16,
 ) -> Result<storage::catalog::Committed, Error> {
+    // A credential may end while a body streams in: what it began is not committed.
+    if let Some(account) = context.account()
+        && !gateway.identities.holds(&account).await?
+    {
+        let why = "The AWS Access Key Id that signed this request was revoked while the request ran.";
+        return Err(Error::client(S3ErrorCode::InvalidAccessKeyId, why));
+    }
     let record = gateway.recorder.seal(context.tenant(), context.time, &context.opening(status, None)).await?;
     let committed = gateway.catalog.commit(Commit { change, record: Some(record) }).await?;
     context.recorded(status);
