@@ -126,6 +126,31 @@ fn conditions_on_the_source_are_obeyed() {
 }
 
 #[test]
+fn conditions_on_the_destination_are_obeyed() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("from");
+    s3.put("from", "k", "v").done();
+    let onto = |key: &str, name: &str, value: &str| copy(&s3, "from/k", "from", key).header(name, value).send();
+    onto("c", "if-match", "\"0\"").refused(404, "NoSuchKey").done();
+    let etag = onto("c", "if-none-match", "*").status(200).xml("ETag");
+    s3.put("from", "k", "w").done();
+    onto("c", "if-none-match", "*").refused(412, "PreconditionFailed").done();
+    onto("c", "if-match", "\"00000000000000000000000000000000\"").refused(412, "PreconditionFailed").done();
+    s3.must_hold("from", "c", b"v");
+    onto("c", "if-match", &etag).status(200).done();
+    s3.must_hold("from", "c", b"w");
+    // A copy onto itself, which writes no body.
+    let own = |name: &str, value: &str| {
+        copy(&s3, "from/k", "from", "k").header("x-amz-metadata-directive", "REPLACE").header(name, value).send()
+    };
+    own("if-none-match", "*").refused(412, "PreconditionFailed").done();
+    own("if-match", &etag).refused(412, "PreconditionFailed").done();
+    own("if-match", &format!("\"{}\"", md5_hex(b"w"))).status(200).done();
+}
+
+#[test]
 fn parts_can_be_copied_whole_and_in_ranges() {
     let store = Store::new();
     let server = store.start();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{ETagCondition, Timestamp};
@@ -56,7 +57,7 @@ impl ReadConditions<'_> {
 fn not_modified(etag: &StoredETag, modified: UtcMillis) -> S3Error {
     let mut error = S3Error::new(S3ErrorCode::NotModified);
     error.set_status_code(http::StatusCode::NOT_MODIFIED);
-    let mut headers = http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     if let Ok(value) = format!("\"{}\"", etag.text()).parse() {
         headers.insert(http::header::ETAG, value);
     }
@@ -69,6 +70,25 @@ fn not_modified(etag: &StoredETag, modified: UtcMillis) -> S3Error {
     }
     error.set_headers(headers);
     error
+}
+
+/// Conditions on the destination of a copy, which `s3s` leaves among the headers.
+#[derive(Debug)]
+pub(super) struct WriteConditions {
+    pub if_match: Option<ETagCondition>,
+    pub if_none_match: Option<ETagCondition>,
+}
+
+impl WriteConditions {
+    pub(super) fn read(headers: &HeaderMap) -> S3Result<Self> {
+        let read = |name: &HeaderName| {
+            let Some(value) = headers.get(name) else { return Ok(None) };
+            ETagCondition::parse_http_header(value.as_bytes())
+                .map(Some)
+                .map_err(|_| s3s::s3_error!(InvalidArgument, "{name} is neither * nor an ETag"))
+        };
+        Ok(Self { if_match: read(&IF_MATCH)?, if_none_match: read(&IF_NONE_MATCH)? })
+    }
 }
 
 /// The precondition of a write. `If-Match` compares the opened ETag here and is committed by

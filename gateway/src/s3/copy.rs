@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::digest::checksum::Algorithm;
 use futures::StreamExt;
+use policy::name::ObjectKey;
+use policy::time::UtcMillis;
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError};
-use storage::catalog::{BucketRow, ManifestBody, NewBody, Precondition};
+use storage::catalog::{BucketRow, CommitError, ManifestBody, NewBody, Precondition, Refusal};
 
 use super::checks::{StoredChecksum, StoredETag, put_checksum};
-use super::conditions::ReadConditions;
+use super::conditions::{ReadConditions, WriteConditions, lost_race, of_write};
 use super::get::{OpenObject, open_object};
 use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
 use super::put::{Draft, aes256, commit, new_version, object_key};
@@ -42,6 +44,10 @@ pub(super) async fn copy_object(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
         ));
     }
+    let wanted = WriteConditions::read(&req.headers)?;
+    let key = object_key(&req.input.key)?;
+    let precondition =
+        of_write(gateway, &bucket, &key, wanted.if_match.as_ref(), wanted.if_none_match.as_ref()).await?;
     let guard = gateway.reads.open();
     let source = open_object(gateway, call, &source_bucket, &source_key, source_version.as_deref()).await?;
     conditions(&req.input).check(&source.values.etag, source.view.version.modified, true)?;
@@ -55,19 +61,16 @@ pub(super) async fn copy_object(
     let algorithm = req.input.checksum_algorithm.as_ref().and_then(|a| a.as_str().parse::<Algorithm>().ok());
     let shares = same
         && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);
-    let (values, modified) = if shares {
-        share(gateway, call, &bucket, &source, &req.input.key, &metadata).await?
+    let to = To { bucket: &bucket, name: &key, metadata: &metadata, precondition };
+    let copied = if shares {
+        share(gateway, call, to, &source).await
     } else {
-        reseal(
-            gateway,
-            call,
-            &bucket,
-            &source_bucket,
-            source,
-            Resealed { key: &req.input.key, metadata: &metadata, algorithm },
-        )
-        .await?
+        reseal(gateway, call, to, (&source_bucket, source), algorithm).await
     };
+    let (values, modified) = copied.map_err(|error| match wanted.if_match {
+        None if shares => changed(error),
+        if_match => lost_race(error, if_match.is_some()),
+    })?;
     drop(guard);
     let mut result = CopyObjectResult {
         e_tag: Some(values.etag.to_dto()),
@@ -83,41 +86,50 @@ pub(super) async fn copy_object(
     }))
 }
 
+/// What a copy makes.
+struct To<'a> {
+    bucket: &'a BucketRow,
+    name: &'a ObjectKey,
+    metadata: &'a ObjectMetadata,
+    precondition: Precondition,
+}
+
 /// New metadata over the same bodies: a new version key wraps their data keys again; no body moves.
 /// The commit is by compare-and-swap on the version that was read.
 async fn share(
     gateway: &Gateway,
     call: &Call,
-    bucket: &BucketRow,
+    to: To<'_>,
     source: &OpenObject,
-    key: &str,
-    metadata: &ObjectMetadata,
-) -> S3Result<(ListValues, policy::time::UtcMillis)> {
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
-    let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
-    let bodies = rewrap(bucket, source, &version_key)?;
+) -> Result<(ListValues, UtcMillis), Error> {
+    let bucket_key = gateway.keys.bucket_key(to.bucket).await?;
+    let version_key = VersionKey::random(bucket_key.suite)?;
+    let bodies = rewrap(to.bucket, source, &version_key)?;
     let modified = clock::now();
+    let precondition = match to.precondition {
+        Precondition::None => Precondition::Version(source.version()),
+        wanted => wanted,
+    };
     commit(
         gateway,
         &call.context,
         Draft {
-            bucket,
+            bucket: to.bucket,
             bucket_key: &bucket_key,
-            name: &object_key(key)?,
+            name: to.name,
             version: new_version()?,
             key: &version_key,
             bodies,
             new_bodies: Vec::<NewBody>::new(),
-            metadata,
+            metadata: to.metadata,
             values: &source.values,
             content: source.content.clone(),
             completes: None,
-            precondition: Precondition::Version(source.version()),
+            precondition,
             modified,
         },
     )
-    .await
-    .map_err(conflict)?;
+    .await?;
     Ok((source.values.clone(), modified))
 }
 
@@ -132,30 +144,25 @@ fn rewrap(bucket: &BucketRow, source: &OpenObject, key: &VersionKey) -> Result<V
     Ok(out)
 }
 
-struct Resealed<'a> {
-    key: &'a str,
-    metadata: &'a ObjectMetadata,
-    algorithm: Option<Algorithm>,
-}
-
+/// Opens the source and seals it anew.
 async fn reseal(
     gateway: &Arc<Gateway>,
     call: &Call,
-    bucket: &BucketRow,
-    source_bucket: &BucketRow,
-    source: OpenObject,
-    to: Resealed<'_>,
-) -> S3Result<(ListValues, policy::time::UtcMillis)> {
+    to: To<'_>,
+    (source_bucket, source): (&BucketRow, OpenObject),
+    algorithm: Option<Algorithm>,
+) -> Result<(ListValues, UtcMillis), Error> {
+    let bucket = to.bucket;
     let size = source.size();
     let kept = source.values.checksum.as_ref().and_then(StoredChecksum::algorithm);
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
-    let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
+    let version_key = VersionKey::random(bucket_key.suite)?;
     let placement = place(gateway, &call.admitted.permit)?;
     let target =
         Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
     let stream = read::stream(&gateway.chunks, source.into_source(gateway, source_bucket), 0..size)?;
     let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
-    let algorithm = to.algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
+    let algorithm = algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
     let received = receive(gateway, &target, &mut stream, size, Some(algorithm)).await?;
     let values = ListValues {
         etag: StoredETag { md5: received.md5, parts: None },
@@ -168,7 +175,7 @@ async fn reseal(
         Draft {
             bucket,
             bucket_key: &bucket_key,
-            name: &object_key(to.key)?,
+            name: to.name,
             version: new_version()?,
             key: &version_key,
             bodies: vec![received.manifest],
@@ -177,7 +184,7 @@ async fn reseal(
             values: &values,
             content: Vec::new(),
             completes: None,
-            precondition: Precondition::None,
+            precondition: to.precondition,
             modified,
         },
     )
@@ -219,8 +226,7 @@ fn conditions(input: &CopyObjectInput) -> ReadConditions<'_> {
 }
 
 /// The object changed between the read and the commit of a self-copy.
-fn conflict(error: Error) -> S3Error {
-    use storage::catalog::{CommitError, Refusal};
+fn changed(error: Error) -> S3Error {
     match error {
         Error::Commit(CommitError::Refused(Refusal::PreconditionFailed | Refusal::NotFound)) => {
             s3s::s3_error!(OperationAborted, "The object changed while it was copied; please try again")
