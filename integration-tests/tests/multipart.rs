@@ -198,3 +198,33 @@ fn ten_thousand_parts_are_completed() {
     let answer = s3.complete("parts", "many", &upload, &parts).send();
     assert_eq!(answer.status, 400, "{answer:?}");
 }
+
+/// An answer can be lost; the request that comes again finds its work done.
+#[test]
+fn completing_again_answers_as_before() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("parts");
+    let upload = s3.begin("parts", "k");
+    let data = body(1, 1000);
+    let parts = [(1, s3.part("parts", "k", &upload, 1).body(data.clone()).send().status(200).etag())];
+    let complete = || s3.complete("parts", "k", &upload, &parts).header("if-none-match", "*").send();
+    let first = complete().status(200);
+    let again = complete().status(200);
+    assert_eq!(
+        (again.xml("ETag"), again.xml("ChecksumCRC64NVME")),
+        (first.xml("ETag"), first.xml("ChecksumCRC64NVME"))
+    );
+    s3.must_hold("parts", "k", &data);
+    let other = [(1, md5_hex(b"other"))];
+    s3.complete("parts", "k", &upload, &other).send().refused(404, "NoSuchUpload").done();
+    s3.complete("parts", "k", "no-upload", &parts).send().refused(404, "NoSuchUpload").done();
+    s3.complete("parts", "l", &upload, &parts).send().refused(404, "NoSuchUpload").done();
+    // An upload that was aborted made nothing, whatever lies there from before it.
+    let later = s3.begin("parts", "k");
+    s3.object("DELETE", "parts", "k").query("uploadId", &later).send().status(204).done();
+    s3.complete("parts", "k", &later, &parts).send().refused(404, "NoSuchUpload").done();
+    s3.put("parts", "k", "overwritten").done();
+    complete().refused(404, "NoSuchUpload").done();
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::time::UtcMillis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Text that is not an id.
@@ -36,6 +37,12 @@ macro_rules! ids {
                 bytes[..6].copy_from_slice(&unix_ms.to_be_bytes()[2..]);
                 bytes[6..].copy_from_slice(&random);
                 Self(bytes)
+            }
+
+            /// When it was made, if it is [`Self::time_ordered`].
+            #[must_use]
+            pub fn made(&self) -> UtcMillis {
+                UtcMillis(self.0[..6].iter().fold(0, |ms, byte| (ms << 8) | u64::from(*byte)))
             }
         }
 
@@ -201,5 +208,6 @@ mod tests {
         let early = BodyId::time_ordered(1_000, [255; 10]);
         let late = BodyId::time_ordered(1_001, [0; 10]);
         assert!(early < late);
+        assert_eq!((early.made(), late.made()), (UtcMillis(1_000), UtcMillis(1_001)));
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
+use policy::id::UploadId;
+use policy::name::ObjectKey;
 use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
-use storage::catalog::PartRow;
+use storage::catalog::{BucketRow, CommitError, PartRow, Refusal};
 
 use super::{OpenUpload, PartValues, open_upload};
 use crate::clock;
@@ -31,7 +33,12 @@ pub(in crate::s3) async fn complete_multipart_upload(
     let input = &req.input;
     let bucket = Arc::clone(call.bucket()?);
     let key = object_key(&input.key)?;
-    let upload = open_upload(gateway, &bucket, &key, &input.upload_id).await?;
+    let upload = match open_upload(gateway, &bucket, &key, &input.upload_id).await {
+        Err(gone) if *gone.code() == S3ErrorCode::NoSuchUpload => {
+            return completed_before(gateway, call, (&bucket, &key), input).await?.ok_or(gone);
+        }
+        other => other?,
+    };
     let wanted = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
     if !(1..=PARTS_MAX).contains(&wanted.len()) {
         return Err(s3s::s3_error!(
@@ -76,7 +83,36 @@ pub(in crate::s3) async fn complete_multipart_upload(
         },
     )
     .await;
-    committed.map_err(|e| conditions::lost_race(e, input.if_match.is_some()))?;
+    match committed {
+        Err(gone @ Error::Commit(CommitError::Refused(Refusal::UploadGone))) => {
+            completed_before(gateway, call, (&bucket, &key), input).await?.ok_or_else(|| gone.into())
+        }
+        other => {
+            other.map_err(|e| conditions::lost_race(e, input.if_match.is_some()))?;
+            Ok(answer(input, &values))
+        }
+    }
+}
+
+/// A client that lost the answer asks again, as SDKs do by themselves: what it asks for is there, if the current
+/// object is that of its parts and came after its upload began. Its conditions held the first time.
+async fn completed_before(
+    gateway: &Gateway,
+    call: &Call,
+    (bucket, key): (&BucketRow, &ObjectKey),
+    input: &CompleteMultipartUploadInput,
+) -> S3Result<Option<S3Response<CompleteMultipartUploadOutput>>> {
+    let parts = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
+    let (Ok(upload), Some(etag)) = (input.upload_id.parse::<UploadId>(), promised_etag(parts)) else { return Ok(None) };
+    let Some(row) = gateway.catalog.current(bucket.id, key).await.map_err(Error::from)? else { return Ok(None) };
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let values = conditions::open_values(bucket, &bucket_key, key.as_bytes(), &row)?;
+    let same = values.etag == etag && row.modified >= upload.made();
+    call.context.touched(&row.version.to_string(), bucket_key.id, bucket_key.version);
+    Ok(same.then(|| answer(input, &values)))
+}
+
+fn answer(input: &CompleteMultipartUploadInput, values: &ListValues) -> S3Response<CompleteMultipartUploadOutput> {
     let mut output = CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, crate::s3::list::url_encode(&input.key))),
         bucket: Some(input.bucket.clone()),
@@ -87,7 +123,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
         ..CompleteMultipartUploadOutput::default()
     };
     put_checksum!(output, &values.checksum);
-    Ok(S3Response::new(output))
+    S3Response::new(output)
 }
 
 type Part = (PartRow, PartValues);
@@ -155,8 +191,21 @@ fn asked_checksum(part: &CompletedPart) -> Option<(Algorithm, &str)> {
 }
 
 fn combined_etag(parts: &[Part]) -> StoredETag {
-    let joined: Vec<u8> = parts.iter().flat_map(|(_, values)| values.md5).collect();
-    StoredETag { md5: crate::digest::md5::md5_now(&joined), parts: u32::try_from(parts.len()).ok() }
+    etag_of(&parts.iter().map(|(_, values)| values.md5).collect::<Vec<_>>())
+}
+
+fn etag_of(parts: &[[u8; 16]]) -> StoredETag {
+    StoredETag { md5: crate::digest::md5::md5_now(parts.as_flattened()), parts: u32::try_from(parts.len()).ok() }
+}
+
+/// The ETag of an object of these parts; none unless each part has one that an MD5 can be.
+fn promised_etag(parts: &[CompletedPart]) -> Option<StoredETag> {
+    let md5 = |part: &CompletedPart| {
+        let mut md5 = [0; 16];
+        hex::decode_to_slice(part.e_tag.as_ref()?.value(), &mut md5).ok().map(|()| md5)
+    };
+    let parts = parts.iter().map(md5).collect::<Option<Vec<_>>>()?;
+    (!parts.is_empty()).then(|| etag_of(&parts))
 }
 
 /// FULL_OBJECT: the parts' CRCs combined; COMPOSITE: the checksum of the parts' checksums.
