@@ -179,7 +179,9 @@ impl ChunkStore {
         }
         // The second of the three residency checks: the store trusts its own place, not the caller.
         placement.residency().admits(&self.shared.place)?;
-        Ok(BodyWriter::new(Arc::clone(&self.shared), self.sender()?, placement.pool(), body))
+        // A writer does not keep the committer alive: the store stops when it is told to.
+        let queue = self.sender()?.downgrade();
+        Ok(BodyWriter::new(Arc::clone(&self.shared), queue, placement.pool(), body))
     }
 
     /// Reads consecutive segments of a chunk, verified. Fewer come back when the chunk has fewer.

@@ -17,13 +17,13 @@ const GIVEN_UP_MAX: usize = 100_000;
 #[must_use = "a claim that is dropped gives its body up"]
 pub struct Claim {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::WeakSender<Job>,
     body: BodyId,
     settled: bool,
 }
 
 impl Claim {
-    pub(super) const fn new(shared: Arc<Shared>, queue: mpsc::Sender<Job>, body: BodyId) -> Self {
+    pub(super) const fn new(shared: Arc<Shared>, queue: mpsc::WeakSender<Job>, body: BodyId) -> Self {
         Self { shared, queue, body, settled: false }
     }
 
@@ -31,7 +31,7 @@ impl Claim {
     pub fn settle(mut self) {
         self.settled = true;
         let note = Job::Rows(Rows::Settle { session: self.shared.session, body: self.body });
-        if self.queue.try_send(note).is_err() {
+        if self.queue.upgrade().is_none_or(|queue| queue.try_send(note).is_err()) {
             self.shared.give_up(self.body);
         }
     }

@@ -306,3 +306,15 @@ async fn an_index_that_is_lost_takes_no_segment_file_with_it() {
     let store = open(dir.path(), 2, "KR");
     assert_eq!(store.read(id(1), 0..3).await.unwrap().count(), 3);
 }
+
+#[tokio::test]
+async fn a_store_stops_while_uploads_are_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1, "KR");
+    let (_, claim) = begin(&store, 5).await.finish().await.unwrap();
+    let under_way = begin(&store, 6).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(10), store.shutdown()).await;
+    assert!(matches!(stopped, Ok(Ok(()))), "an upload that never ends holds nothing up");
+    assert!(matches!(under_way.finish().await, Err(StoreError::Stopped)));
+    claim.settle();
+}

@@ -26,7 +26,7 @@ const SMALL: u32 = 4;
 #[derive(Debug)]
 pub struct BodyWriter {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::WeakSender<Job>,
     pool: PoolId,
     body: BodyId,
     under_way: VecDeque<JoinHandle<Result<Written, StoreError>>>,
@@ -48,7 +48,7 @@ pub struct Receipts {
 }
 
 impl BodyWriter {
-    pub(super) const fn new(shared: Arc<Shared>, queue: mpsc::Sender<Job>, pool: PoolId, body: BodyId) -> Self {
+    pub(super) const fn new(shared: Arc<Shared>, queue: mpsc::WeakSender<Job>, pool: PoolId, body: BodyId) -> Self {
         Self { shared, queue, pool, body, under_way: VecDeque::new(), written: Vec::new(), small: None }
     }
 
@@ -96,7 +96,9 @@ impl BodyWriter {
             Some(small) => Job::Keep { pool: self.pool, small, answer },
             None => Job::Rows(Rows::Finish { pool: self.pool, body: self.body, chunks: self.written, answer }),
         };
-        self.queue.send(job).await.map_err(|_| StoreError::Stopped)?;
+        let queue = self.queue.upgrade().ok_or(StoreError::Stopped)?;
+        queue.send(job).await.map_err(|_| StoreError::Stopped)?;
+        drop(queue);
         answered.await.map_err(|_| StoreError::Stopped)??;
         Ok((receipts, claim))
     }
