@@ -1,7 +1,7 @@
 //! Configuration: defaults, then a TOML file, then `GOTGAN_*` environment variables, then flags.
 //! A key that is not known is an error.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -278,9 +278,32 @@ impl Config {
         if let Some(dir) = some(&self.root.dir) {
             return Ok(PathBuf::from(dir));
         }
-        let mut name = self.data_dir()?.components().collect::<PathBuf>().into_os_string();
+        let data = self.data_dir()?;
+        // `.` and `..` have no name that could be lengthened.
+        let named = data.components().next_back().is_some_and(|last| matches!(last, Component::Normal(_)));
+        let data = if named { data.components().collect() } else { real(&data) };
+        let mut name = data.into_os_string();
         name.push(".root");
         Ok(PathBuf::from(name))
+    }
+}
+
+/// Where a path leads: absolute, without links as far as it exists.
+#[must_use]
+pub fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.components().next_back()) {
+        (Some(parent), Some(Component::Normal(name))) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            real(parent).join(name)
+        }
+        (Some(parent), Some(Component::ParentDir)) => {
+            let parent = real(parent);
+            parent.parent().map_or_else(|| parent.clone(), Path::to_path_buf)
+        }
+        _ => path.to_path_buf(),
     }
 }
 
@@ -408,5 +431,12 @@ mod tests {
     fn the_root_key_lies_beside_the_data() {
         let config = Config { data: "/srv/gotgan/".to_owned(), ..Config::default() };
         assert_eq!(config.root_dir().unwrap(), PathBuf::from("/srv/gotgan.root"));
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        let mut beside = here.clone().into_os_string();
+        beside.push(".root");
+        for data in [".", "./", "absent/..", here.to_str().unwrap()] {
+            let config = Config { data: data.to_owned(), ..Config::default() };
+            assert_eq!(config.root_dir().unwrap(), PathBuf::from(&beside), "{data}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use storage::dirs;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, ConfigError, some};
+use crate::config::{Config, ConfigError, real, some};
 use crate::root::{self, RootError, RootKey};
 use crate::seal::key::random;
 
@@ -89,6 +89,9 @@ impl Home {
     pub fn open(config: &Config, now: UtcMillis) -> Result<Self, HomeError> {
         let dir = config.data_dir()?;
         let root_dir = config.root_dir()?;
+        if inside(&root_dir, &dir) && !config.danger.root_key_inside_data {
+            return Err(RootError::InsideData(root_dir).into());
+        }
         let passphrase = passphrase(config)?;
         let passphrase = passphrase.as_ref().map(|p| p.as_slice());
         if let Some(descriptor) = descriptor(&dir)? {
@@ -103,9 +106,6 @@ impl Home {
         }
         if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(HomeError::Foreign(dir));
-        }
-        if root_dir.starts_with(&dir) && !config.danger.root_key_inside_data {
-            return Err(RootError::InsideData(root_dir).into());
         }
         let root = match RootKey::load(&root_dir, passphrase) {
             Err(RootError::Missing(_)) => RootKey::create(&root_dir, passphrase)?,
@@ -171,6 +171,12 @@ impl Home {
     pub fn bootstrap(&self) -> PathBuf {
         self.dir.join("bootstrap.json")
     }
+}
+
+/// Whether the root key lies, or would lie, in the data directory, whatever the paths look like.
+fn inside(root_dir: &Path, data: &Path) -> bool {
+    let data = real(data);
+    [root_dir.to_path_buf(), root_dir.join(root::FILE)].iter().any(|path| real(path).starts_with(&data))
 }
 
 fn descriptor(dir: &Path) -> Result<Option<Descriptor>, HomeError> {
@@ -290,5 +296,34 @@ mod tests {
         assert!(!data.exists());
         inside.danger.root_key_inside_data = true;
         assert!(Home::open(&inside, UtcMillis(1)).unwrap().fresh);
+        inside.danger.root_key_inside_data = false;
+        assert!(
+            matches!(Home::open(&inside, UtcMillis(2)), Err(HomeError::Root(RootError::InsideData(_)))),
+            "the flag is asked for at each start"
+        );
+    }
+
+    #[test]
+    fn a_key_inside_is_found_by_any_path() {
+        let refused = |config: &Config| {
+            matches!(Home::open(config, UtcMillis(1)), Err(HomeError::Root(RootError::InsideData(_))))
+        };
+        let place = tempfile::tempdir().unwrap();
+        let real = place.path().join("real");
+        fs::create_dir(&real).unwrap();
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut by_link = config(&link);
+        for inside in [real.join("keys"), place.path().join("real/../link/a/../keys"), link.join("keys")] {
+            by_link.root.dir = inside.display().to_string();
+            assert!(refused(&by_link), "{}", inside.display());
+        }
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
+        // The file itself may be a link to a key inside.
+        by_link.root.dir = place.path().join("keys").display().to_string();
+        assert!(Home::open(&by_link, UtcMillis(1)).unwrap().fresh);
+        fs::rename(place.path().join("keys/root.key"), real.join("root.key")).unwrap();
+        std::os::unix::fs::symlink(real.join("root.key"), place.path().join("keys/root.key")).unwrap();
+        assert!(refused(&by_link));
     }
 }
