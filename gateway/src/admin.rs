@@ -15,6 +15,7 @@ use http::{Method, Request, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
 use policy::operation::{AdminOperation, Operation};
+use policy::time::UtcMillis;
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
@@ -46,6 +47,7 @@ pub struct Admin {
     prometheus: PrometheusHandle,
     nonces: Nonces,
     tasks: TaskTracker,
+    opened: UtcMillis,
 }
 
 /// The address of whoever asks.
@@ -118,10 +120,20 @@ impl Call<'_> {
 }
 
 impl Admin {
-    /// The admin side of a gateway.
+    /// The admin side of a gateway, which takes requests that were signed at `opened`, a whole second, or later.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, catalog: Arc<RocksCatalog>, prometheus: PrometheusHandle) -> Arc<Self> {
-        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default(), tasks: TaskTracker::new() })
+    pub fn new(
+        gateway: Arc<Gateway>,
+        catalog: Arc<RocksCatalog>,
+        prometheus: PrometheusHandle,
+        opened: UtcMillis,
+    ) -> Arc<Self> {
+        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default(), tasks: TaskTracker::new(), opened })
+    }
+
+    /// Returns when requests can have been signed late enough.
+    pub async fn opened(&self) {
+        tokio::time::sleep(Duration::from_millis(self.opened.0.saturating_sub(clock::now().0))).await;
     }
 
     /// Requests under way.

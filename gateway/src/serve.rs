@@ -8,8 +8,11 @@ use arc_swap::ArcSwap;
 use certs::authority::Authority;
 use certs::files::CertError;
 use certs::tls::ServerCertificate;
+use http::Request;
+use hyper::body::Incoming;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
+use policy::time::UtcMillis;
 use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
@@ -173,7 +176,8 @@ impl Server {
         let first = bootstrap::run(&gateway, &home, &s3_url, &admin_url).await?;
         let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain));
         let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
-        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone());
+        let opened = admin_opening(now, home.fresh);
+        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), opened);
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
             home,
@@ -206,19 +210,23 @@ impl Server {
         let [s3, admin] = self.listeners;
         let stack = Arc::clone(&self.stack);
         let s3 = tokio::spawn(s3.run(stopped.clone(), move |request, peer| Arc::clone(&stack).serve(request, peer)));
-        let admin_side = Arc::clone(&self.admin);
+        let [admin_side, opening] = [Arc::clone(&self.admin), Arc::clone(&self.admin)];
         let router = self.admin.router();
-        let admin = tokio::spawn(admin.run(stopped, move |request, peer| {
-            let router = router.clone();
-            async move {
-                let mut request = request.map(axum::body::Body::new);
-                request.extensions_mut().insert(Peer(peer));
-                match router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
+        let admin = tokio::spawn(async move {
+            opening.opened().await;
+            let answer = move |request: Request<Incoming>, peer| {
+                let router = router.clone();
+                async move {
+                    let mut request = request.map(axum::body::Body::new);
+                    request.extensions_mut().insert(Peer(peer));
+                    match router.oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    }
                 }
-            }
-        }));
+            };
+            admin.run(stopped, answer).await;
+        });
         signal.await;
         tracing::info!("stopping: requests under way finish first");
         stop.send_replace(true);
@@ -239,6 +247,12 @@ impl Server {
         tracing::info!(data = %self.home.bootstrap().parent().unwrap_or(std::path::Path::new("")).display(), "stopped");
         Ok(())
     }
+}
+
+/// The first second that admin requests may be signed at: not one in which a session before accepted some.
+const fn admin_opening(now: UtcMillis, fresh: bool) -> UtcMillis {
+    let second = now.0 / 1000 * 1000;
+    UtcMillis(if fresh { second } else { second + 1000 })
 }
 
 /// A control record of the platform.

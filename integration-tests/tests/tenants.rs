@@ -1,9 +1,9 @@
 //! Tenants are apart: buckets, copy sources, upload ids, presigned URLs; and credentials end.
 
-use integration_tests::Store;
 use integration_tests::clock::{Moment, until};
 use integration_tests::noise::body;
 use integration_tests::wire::Wire;
+use integration_tests::{Server, Store};
 
 #[test]
 fn another_tenant_reaches_nothing() {
@@ -91,6 +91,25 @@ fn a_revocation_needs_nobody_to_wait_for_it() {
         drop(wire);
         until("the credential is refused", || (s3.get("mine", "k").status == 403).then_some(()));
     }
+}
+
+#[test]
+fn an_admin_request_is_good_once_across_restarts() {
+    let store = Store::new();
+    let server = store.start();
+    let (at, nonce) = (Moment::now(), "nonce-of-this-test");
+    let request = server.admin_request("GET", "/v1/tenants", at, nonce);
+    let send = |server: &Server| {
+        let mut wire = Wire::connect(server.bootstrap.admin).unwrap();
+        wire.send(&request).unwrap();
+        wire.answer("GET").unwrap()
+    };
+    send(&server).status(200).done();
+    assert!(send(&server).status(403).text().contains("nonce"));
+    server.kill9();
+    let server = store.start();
+    assert!(send(&server).status(403).text().contains("sign it again"));
+    server.admin_call("GET", "/v1/tenants", Moment::now(), "nonce-of-a-later-time").status(200).done();
 }
 
 /// Trap 31: `x-amz-expected-bucket-owner` is enforced.

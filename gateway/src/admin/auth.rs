@@ -69,6 +69,10 @@ pub(super) async fn authenticate(
     if now.0.abs_diff(date.0) > SKEW_MS {
         return Err(refuse("the request's time differs from the server's by more than 15 minutes"));
     }
+    if date.0 < admin.opened.0 {
+        // Nonces of the session before are forgotten: what it accepted must not be accepted again.
+        return Err(refuse("the request was signed before the server started: sign it again"));
+    }
     if signed.nonce.len() < 16 || signed.nonce.len() > 64 || !admin.nonces.first_time(signed.nonce, now) {
         return Err(refuse("the nonce was used before, or is none"));
     }
