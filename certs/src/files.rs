@@ -46,8 +46,33 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CertEr
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
     let part = path.with_extension("part");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part).map_err(io)?;
+    // A leftover of a crash may have another mode.
+    if let Err(e) = fs::remove_file(&part)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(io(e));
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part).map_err(io)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
     fs::rename(&part, path).map_err(io)?;
     fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_leftover_gives_a_key_no_other_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("ca.part");
+        fs::write(&part, "left").unwrap();
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o644)).unwrap();
+        let key = dir.path().join("ca.key");
+        write(&key, b"key", 0o600).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!part.exists() && fs::read(&key).unwrap() == b"key");
+    }
 }

@@ -291,8 +291,10 @@ fn certificate(config: &Config, home: &Home) -> Result<Option<Arc<ServerCertific
     Ok(Some(ServerCertificate::load(&certificate, &key)?))
 }
 
-/// Keys in memory must not reach a core file; many connections need many descriptors.
+/// Keys in memory must not reach a core file; what is made on disk is for its owner only, in a directory that
+/// others may read too; many connections need many descriptors.
 fn harden() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core dumps stay possible");

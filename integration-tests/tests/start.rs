@@ -93,6 +93,22 @@ fn the_first_start_tells_what_is_needed_in_private() {
 }
 
 #[test]
+fn what_lies_in_a_directory_that_others_may_read_is_private() {
+    let store = Store::new();
+    fs::create_dir(store.data()).unwrap();
+    fs::set_permissions(store.data(), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("kept");
+    s3.put("kept", "k", vec![7; 1 << 20]).done();
+    server.stop();
+    for path in listing(&store.data()).into_keys() {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
+}
+
+#[test]
 fn plain_http_stays_on_loopback() {
     let store = Store::new();
     let data = store.data();
