@@ -175,21 +175,40 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads file and environment over the defaults.
+    /// Reads file and environment over the defaults, and checks the whole.
     ///
     /// # Errors
     /// [`ConfigError`] names the key or variable.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let Some(path) = file else { return Self::parse("", "", environment) };
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string(), environment)
+        Self::merge(file, environment)?.checked()
     }
 
-    /// Reads the text of a file, called `from` in errors, and the environment over the defaults.
+    /// As [`Self::load`], for somebody who changes it further and then calls [`Self::checked`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn merge(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let Some(path) = file else { return Self::merge_text("", "", environment) };
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        Self::merge_text(&text, &path.display().to_string(), environment)
+    }
+
+    /// As [`Self::load`], with the text of a file, called `from` in errors.
     ///
     /// # Errors
     /// [`ConfigError`] names the key or variable.
     pub fn parse(
+        text: &str,
+        from: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Self::merge_text(text, from, environment)?.checked()
+    }
+
+    fn merge_text(
         text: &str,
         from: &str,
         environment: impl Iterator<Item = (String, String)>,
@@ -213,15 +232,17 @@ impl Config {
             })?;
             put(&mut table, section, key, value);
         }
-        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Malformed {
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Malformed {
             from: "values".to_owned(),
             why: e.message().to_owned(),
-        })?;
-        config.checked()
+        })
     }
 
     /// What types cannot say: each value can be used, alone and with the others.
-    fn checked(self) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// `Malformed` names the key.
+    pub fn checked(self) -> Result<Self, ConfigError> {
         let refuse = |from: &str, why: String| Err(ConfigError::Malformed { from: from.to_owned(), why });
         for (key, address) in [("listen.s3", &self.listen.s3), ("listen.admin", &self.listen.admin)] {
             let good =

@@ -119,6 +119,16 @@ fn plain_http_stays_on_loopback() {
 }
 
 #[test]
+fn flags_are_checked_like_the_file() {
+    let store = Store::new();
+    for flags in [["--tls-certificate", "c.pem"], ["--tls-key", "k.pem"], ["--region", "Seoul!"]] {
+        let refusal = store.try_start(&flags).unwrap_err();
+        assert!(refusal.said.contains("configuration"), "{flags:?}: {}", refusal.said);
+        assert!(!store.data().exists(), "{flags:?}");
+    }
+}
+
+#[test]
 fn health_and_metrics_are_there() {
     let store = Store::new();
     let server = store.start();

@@ -75,7 +75,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     fn config(&self) -> Result<Config, CommandError> {
-        let mut config = Config::load(self.config.as_deref(), std::env::vars()).map_err(CommandError::new)?;
+        let mut config = Config::merge(self.config.as_deref(), std::env::vars()).map_err(CommandError::new)?;
         let pairs: [(&Option<String>, &mut String); 15] = [
             (&self.data, &mut config.data),
             (&self.s3, &mut config.listen.s3),
@@ -100,7 +100,7 @@ impl ServeArgs {
         }
         config.danger.plain_http |= self.danger_plain_http;
         config.danger.root_key_inside_data |= self.danger_root_key_inside_data;
-        Ok(config)
+        config.checked().map_err(CommandError::new)
     }
 }
 
