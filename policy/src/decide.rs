@@ -128,11 +128,16 @@ pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
         return admin(request, actor, held);
     }
     let Some(tenant) = actor.tenant else {
-        return Err(Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", true));
+        return Err(Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", false));
     };
     held.push(rules::TENANT_REQUIRED.id);
+    // Who makes a bucket decides nothing about one of that name: not even that it is narrowed is told.
+    let request = match request.operation {
+        Operation::CreateBucket => &Request { bucket: None, ..*request },
+        _ => request,
+    };
     for bucket in [request.bucket, request.source].into_iter().flatten() {
-        if bucket.tenant != tenant && request.operation != Operation::CreateBucket {
+        if bucket.tenant != tenant {
             return Err(Denial::new(rules::TENANT, "the bucket belongs to another tenant", false));
         }
         held.push(rules::TENANT.id);

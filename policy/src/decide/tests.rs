@@ -90,7 +90,9 @@ proptest! {
     #[test]
     fn platform_administrators_reach_no_object(operation in operation()) {
         let (mine, places) = (bucket(MINE), [place("KR")]);
-        prop_assert!(decide(&ask(operation, Some(&administrator()), Some(&mine), &places)).is_err());
+        let denial = decide(&ask(operation, Some(&administrator()), Some(&mine), &places)).unwrap_err();
+        prop_assert_eq!(denial.rule(), rules::TENANT_REQUIRED.id);
+        prop_assert!(!denial.told_to_caller(), "they are of no tenant, so of none that owns it");
     }
 }
 
@@ -129,4 +131,21 @@ fn a_narrowed_bucket_refuses_other_sites() {
     let mine = BucketFacts { residency: narrow, ..bucket(MINE) };
     let denial = decide(&ask(Operation::PutObject, Some(&actor), Some(&mine), &places)).unwrap_err();
     assert_eq!(denial.rule(), rules::NARROWING.id);
+}
+
+#[test]
+fn whoever_makes_a_bucket_learns_nothing_of_one_that_is_there() {
+    let (actor, places) = (engineer(MINE), [place("KR")]);
+    let narrow = Residency::within_korea(["KR-41".parse().unwrap()].into(), std::collections::BTreeSet::new()).unwrap();
+    let theirs = BucketFacts { residency: narrow, ..bucket(OTHER) };
+    let owner = OTHER.to_string();
+    for expected in [None, Some(MINE.to_string())] {
+        let free = ask(Operation::CreateBucket, Some(&actor), None, &places);
+        let taken = Request { bucket: Some(&theirs), ..free };
+        let [free, taken] = [free, taken].map(|r| decide(&Request { expected_owner: expected.as_deref(), ..r }));
+        assert!(free.is_ok() && taken.is_ok(), "{taken:?}");
+    }
+    let guessed =
+        Request { expected_owner: Some(&owner), ..ask(Operation::CreateBucket, Some(&actor), Some(&theirs), &places) };
+    assert_eq!(decide(&guessed).unwrap_err().rule(), rules::OWNER.id, "a right guess is told like a wrong one");
 }
