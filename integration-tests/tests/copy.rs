@@ -59,6 +59,10 @@ fn metadata_follows_or_is_replaced() {
     assert_eq!((new.header("x-amz-meta-a"), new.header("x-amz-meta-b")), (None, Some("2")));
     assert_eq!(new.must("content-type"), "text/csv");
     copy(&s3, "from/k", "from", "x").header("x-amz-metadata-directive", "MAYBE").send().status(400).done();
+    let summed =
+        |algorithm: &str| copy(&s3, "from/k", "from", "x").header("x-amz-checksum-algorithm", algorithm).send();
+    summed("MD4").refused(400, "InvalidRequest").done();
+    assert!(!summed("SHA256").status(200).xml("ChecksumSHA256").is_empty());
 }
 
 /// Trap 28: rclone changes times by a self-copy; that must not write the body again.

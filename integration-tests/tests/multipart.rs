@@ -88,6 +88,8 @@ fn parts_are_listed_in_pages_and_replaced_by_number() {
     assert_eq!((first.xml("IsTruncated"), first.xml("NextPartNumberMarker")), ("true".into(), "3".into()));
     let second = list("3");
     assert_eq!((second.xml_all("PartNumber"), second.xml("IsTruncated")), (vec!["7".to_owned()], "false".into()));
+    let none = s3.object("GET", "parts", "k").query("uploadId", &upload).query("max-parts", "0").send().status(200);
+    assert_eq!((none.xml("IsTruncated"), none.xml_all("PartNumber").len()), ("false".into(), 0));
     s3.get("parts", "k").refused(404, "NoSuchKey").done();
 }
 

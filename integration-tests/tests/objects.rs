@@ -147,20 +147,24 @@ fn responses_can_be_overridden_by_signed_requests_only() {
     let s3 = server.client();
     s3.make_bucket("meta");
     s3.put("meta", "k", "v").done();
-    let answer = s3
-        .object("GET", "meta", "k")
-        .query("response-content-type", "application/x-rice")
-        .query("response-content-disposition", "inline")
-        .query("response-cache-control", "max-age=7")
-        .query("response-content-encoding", "identity")
-        .query("response-content-language", "ko")
-        .send()
-        .status(200);
-    assert_eq!(answer.must("content-type"), "application/x-rice");
-    assert_eq!(answer.must("content-disposition"), "inline");
-    assert_eq!(answer.must("cache-control"), "max-age=7");
-    assert_eq!(answer.must("content-encoding"), "identity");
-    assert_eq!(answer.must("content-language"), "ko");
+    for method in ["GET", "HEAD"] {
+        let answer = s3
+            .object(method, "meta", "k")
+            .query("response-content-type", "application/x-rice")
+            .query("response-content-disposition", "inline")
+            .query("response-cache-control", "max-age=7")
+            .query("response-content-encoding", "identity")
+            .query("response-content-language", "ko")
+            .query("response-expires", "Fri, 02 Jan 2026 03:04:05 GMT")
+            .send()
+            .status(200);
+        assert_eq!(answer.must("content-type"), "application/x-rice");
+        assert_eq!(answer.must("content-disposition"), "inline");
+        assert_eq!(answer.must("cache-control"), "max-age=7");
+        assert_eq!(answer.must("content-encoding"), "identity");
+        assert_eq!(answer.must("content-language"), "ko");
+        assert_eq!(answer.must("expires"), "Fri, 02 Jan 2026 03:04:05 GMT");
+    }
     s3.object("GET", "meta", "k")
         .query("response-content-type", "x/y")
         .anonymous()

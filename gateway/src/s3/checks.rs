@@ -31,6 +31,16 @@ impl StoredETag {
     }
 }
 
+/// The algorithm that a client names for a checksum that the server makes.
+pub(super) fn named_algorithm(name: &str) -> S3Result<Algorithm> {
+    name.to_ascii_uppercase().parse().map_err(|_| {
+        s3s::s3_error!(
+            InvalidRequest,
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+        )
+    })
+}
+
 /// A checksum as kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredChecksum {

@@ -11,7 +11,7 @@ use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, 
 use s3s::{S3Error, S3Request, S3Response, S3Result, StdError};
 use storage::catalog::{BucketRow, CommitError, ManifestBody, NewBody, Precondition, Refusal};
 
-use super::checks::{StoredChecksum, StoredETag, put_checksum};
+use super::checks::{StoredChecksum, StoredETag, named_algorithm, put_checksum};
 use super::conditions::{ReadConditions, WriteConditions, lost_race, of_write};
 use super::get::{OpenObject, open_object};
 use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
@@ -58,7 +58,7 @@ pub(super) async fn copy_object(
         ));
     }
     let metadata = if replace { read_metadata!(req.input)? } else { source.metadata.clone() };
-    let algorithm = req.input.checksum_algorithm.as_ref().and_then(|a| a.as_str().parse::<Algorithm>().ok());
+    let algorithm = req.input.checksum_algorithm.as_ref().map(|a| named_algorithm(a.as_str())).transpose()?;
     let shares = same
         && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);
     let to = To { bucket: &bucket, name: &key, metadata: &metadata, precondition };

@@ -253,11 +253,31 @@ pub(super) async fn head_object(
     let selection = object.select(input.range, input.part_number)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    override_headers(input, &mut output);
     let mut response = S3Response::new(output);
     if selection.partial {
         response.status = Some(http::StatusCode::PARTIAL_CONTENT);
     }
     Ok(response)
+}
+
+/// What the query says of the answer's headers; of GET, `s3s` does this.
+fn override_headers(input: &HeadObjectInput, output: &mut HeadObjectOutput) {
+    macro_rules! over {
+        ($($field:ident = $wanted:ident;)*) => {$(
+            if input.$wanted.is_some() {
+                output.$field.clone_from(&input.$wanted);
+            }
+        )*};
+    }
+    over! {
+        cache_control = response_cache_control;
+        content_disposition = response_content_disposition;
+        content_encoding = response_content_encoding;
+        content_language = response_content_language;
+        content_type = response_content_type;
+        expires = response_expires;
+    }
 }
 
 fn conditions_of<'a>(

@@ -13,7 +13,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use serde::{Deserialize, Serialize};
 use storage::catalog::{BucketRow, Change, ManifestBody, PartRow, UploadRow};
 
-use super::checks::StoredChecksum;
+use super::checks::{StoredChecksum, named_algorithm};
 use super::metadata::{read_metadata, refuse_unsupported};
 use super::put::{aes256, commit_recorded, commit_with_status, decode, encode, object_key};
 use super::{Call, unsupported};
@@ -125,10 +125,7 @@ fn checksum_of(input: &CreateMultipartUploadInput) -> S3Result<UploadChecksum> {
             )),
         };
     };
-    let algorithm: Algorithm = name
-        .to_ascii_uppercase()
-        .parse()
-        .map_err(|_| s3s::s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"))?;
+    let algorithm = named_algorithm(name)?;
     let full = match (algorithm, kind) {
         (Algorithm::Crc64Nvme, None | Some("FULL_OBJECT"))
         | (Algorithm::Crc32 | Algorithm::Crc32c, Some("FULL_OBJECT")) => true,

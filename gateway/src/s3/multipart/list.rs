@@ -31,7 +31,8 @@ pub(in crate::s3) async fn list_parts(
     let wanted = usize::try_from(limit).unwrap_or(0);
     let after = u32::try_from(input.part_number_marker.unwrap_or(0)).unwrap_or(0);
     let mut rows = gateway.catalog.parts(upload.row.id, after, wanted + 1).await.map_err(Error::from)?;
-    let truncated = rows.len() > wanted;
+    // No page of none could ever be followed by the next one.
+    let truncated = wanted > 0 && rows.len() > wanted;
     rows.truncate(wanted);
     let mut parts = Vec::with_capacity(rows.len());
     for row in &rows {
