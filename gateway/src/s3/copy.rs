@@ -137,8 +137,7 @@ fn rewrap(bucket: &BucketRow, source: &OpenObject, key: &VersionKey) -> Result<V
     let mut out = Vec::with_capacity(source.view.version.bodies.len());
     for body in &source.view.version.bodies {
         let id = *body.body.as_bytes();
-        let (_, data_key) = source.key.open_data_key(bucket.tenant, bucket.id, id, &body.envelope)?;
-        let envelope = key.wrap_data_key(bucket.tenant, bucket.id, id, &data_key)?;
+        let envelope = key.take_over_data_key(&source.key, bucket.tenant, bucket.id, id, &body.envelope)?;
         out.push(ManifestBody { envelope, ..body.clone() });
     }
     Ok(out)

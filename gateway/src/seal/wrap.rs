@@ -161,6 +161,22 @@ impl VersionKey {
         wrap(self.suite, &self.key, &self.data_context(tenant, bucket, body), key)
     }
 
+    /// Wraps anew the data key of `body`, which `before` wraps. Its suite stays: the body was sealed under it.
+    ///
+    /// # Errors
+    /// As [`unwrap`] and [`wrap`].
+    pub fn take_over_data_key(
+        &self,
+        before: &Self,
+        tenant: TenantId,
+        bucket: BucketId,
+        body: [u8; 16],
+        envelope: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let (suite, key) = before.open_data_key(tenant, bucket, body, envelope)?;
+        wrap(suite, &self.key, &self.data_context(tenant, bucket, body), &key)
+    }
+
     /// Opens the data key of `body`.
     ///
     /// # Errors
@@ -228,6 +244,18 @@ mod tests {
             }
             assert!(unwrap(&inner, &context(), &bytes).is_err());
         }
+    }
+
+    #[test]
+    fn a_data_key_keeps_its_suite_under_another_version_key() {
+        let (tenant, bucket, body) = (TenantId::from_bytes([1; 16]), BucketId::from_bytes([2; 16]), [3; 16]);
+        let [before, after] = [Suite::ChaCha20Poly1305, Suite::Aes256Gcm].map(|s| VersionKey::random(s).unwrap());
+        let key = SecretKey::random().unwrap();
+        let envelope = before.wrap_data_key(tenant, bucket, body, &key).unwrap();
+        let again = after.take_over_data_key(&before, tenant, bucket, body, &envelope).unwrap();
+        let (suite, opened) = after.open_data_key(tenant, bucket, body, &again).unwrap();
+        assert_eq!((suite, opened.expose()), (Suite::ChaCha20Poly1305, key.expose()));
+        assert!(before.open_data_key(tenant, bucket, body, &again).is_err());
     }
 
     proptest! {
