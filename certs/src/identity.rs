@@ -25,6 +25,12 @@ pub struct NodeIdentity {
 }
 
 impl NodeIdentity {
+    /// Where it proves that the node stands, at a moment given in milliseconds since 1970: nowhere once it has ended.
+    #[must_use]
+    pub fn place_at(&self, now: u64) -> VerifiedPlace {
+        if now < self.not_after { self.place.clone() } else { VerifiedPlace::unknown() }
+    }
+
     fn unknown(reason: impl Into<String>) -> Self {
         Self { place: VerifiedPlace::unknown(), serial: String::new(), not_after: 0, reason: Some(reason.into()) }
     }
@@ -112,6 +118,8 @@ mod tests {
         let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
         ca.issue_node("n1", Some(&korea()), &at("n.pem"), &at("n.key")).unwrap();
         let good = verify_node(&at("n.pem"), &at("ca.pem"));
+        assert_eq!(good.place_at(good.not_after - 1), VerifiedPlace::known(korea()));
+        assert_eq!(good.place_at(good.not_after), VerifiedPlace::unknown(), "it has ended, whoever looked at it when");
         assert_eq!((good.place, good.reason), (VerifiedPlace::known(korea()), None));
         let other = Authority::create(&at("other.pem"), &at("other.key")).unwrap();
         other.issue_node("n1", Some(&korea()), &at("f.pem"), &at("f.key")).unwrap();

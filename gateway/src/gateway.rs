@@ -12,6 +12,7 @@ use storage::catalog::Catalog;
 use storage::chunks::ChunkStore;
 use storage::reads::Reads;
 
+use crate::clock;
 use crate::identity::Identities;
 use crate::keys::KeyRing;
 use crate::record::Recorder;
@@ -44,9 +45,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Where bytes rest: the catalog and the one store of embedded mode stand in the same place.
+    /// Where bytes rest now: the catalog and the one store of embedded mode stand in the same place.
     #[must_use]
     pub fn place(&self) -> VerifiedPlace {
-        self.identity.load().place.clone()
+        self.identity.load().place_at(clock::now().0)
     }
 }

@@ -1,10 +1,11 @@
-//! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, reading
-//! certificates again. Each is paced, and stops with the server.
+//! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, looking at
+//! certificates and at the node's identity again. Each is paced, and stops with the server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use certs::identity::verify_node;
 use certs::tls::ServerCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
+use crate::node;
+use crate::serve::tell;
 
 const ROUND: Duration = Duration::from_secs(2);
 /// Steps of reclaiming per round: at most 8 chunks of 4 MiB each, so 64 MiB/s.
@@ -28,6 +31,8 @@ pub struct Jobs {
     pub catalog: Arc<RocksCatalog>,
     /// The TLS certificate, when there is one.
     pub certificate: Option<Arc<ServerCertificate>>,
+    /// Certificate of the node and of the CA.
+    pub identity: [PathBuf; 2],
     /// Samples of histograms wait there until somebody tidies up.
     pub metrics: PrometheusHandle,
 }
@@ -42,26 +47,55 @@ impl Jobs {
     /// Starts them; the task ends soon after `stop` says so.
     #[must_use]
     pub fn start(self, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
-        let mut stop = stop.clone();
+        let stop = stop.clone();
         tokio::spawn(async move {
-            let gateway = &self.gateway;
-            let collector = Collector::new(Arc::clone(&self.catalog), Arc::clone(&gateway.chunks), gateway.session);
-            let mut scrubbed = None;
-            let mut seen = self.certificate.as_deref().map(changed);
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(ROUND) => {}
-                    _ = stop.wait_for(|stop| *stop) => return,
-                }
-                self.metrics.run_upkeep();
-                collect(&collector).await;
-                reclaim(gateway).await;
-                scrubbed = scrub(gateway, scrubbed).await;
-                if let (Some(certificate), Some(seen)) = (&self.certificate, &mut seen) {
-                    reload(certificate, seen);
-                }
-            }
+            // Apart, so that no slow disk puts off the end of an identity.
+            futures::join!(self.look_after_store(stop.clone()), self.look_after_identity(stop));
         })
+    }
+
+    async fn look_after_store(&self, mut stop: watch::Receiver<bool>) {
+        let gateway = &self.gateway;
+        let collector = Collector::new(Arc::clone(&self.catalog), Arc::clone(&gateway.chunks), gateway.session);
+        let mut scrubbed = None;
+        let mut seen = self.certificate.as_deref().map(changed);
+        while goes_on(&mut stop).await {
+            self.metrics.run_upkeep();
+            collect(&collector).await;
+            reclaim(gateway).await;
+            scrubbed = scrub(gateway, scrubbed).await;
+            if let (Some(certificate), Some(seen)) = (&self.certificate, &mut seen) {
+                reload(certificate, seen);
+            }
+        }
+    }
+
+    /// Verifies the node's identity again and again (SECURITY.md rule 23 allows 60 s): one that ended, was taken
+    /// away or says something else is told to placement and store, and recorded.
+    async fn look_after_identity(&self, mut stop: watch::Receiver<bool>) {
+        while goes_on(&mut stop).await {
+            let [node, ca] = self.identity.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || verify_node(&node, &ca)).await else { continue };
+            if now == **self.gateway.identity.load() {
+                continue;
+            }
+            let place = node::describe(&now);
+            tracing::warn!(serial = now.serial, place, "the node's identity changed");
+            self.gateway.chunks.stands(now.place.clone());
+            let detail = format!("identity {}: {place}", now.serial);
+            self.gateway.identity.store(Arc::new(now));
+            if let Err(error) = tell(&self.gateway, "identity-changed", &detail).await {
+                tracing::error!(%error, "the changed identity is not on record");
+            }
+        }
+    }
+}
+
+/// Waits for the next round; false when there is none.
+async fn goes_on(stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(ROUND) => true,
+        _ = stop.wait_for(|stop| *stop) => false,
     }
 }
 

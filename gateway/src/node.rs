@@ -1,6 +1,7 @@
 //! This node's identity: issued at the first start, renewed in time, issued anew only when somebody
 //! says so. A certificate that is gone or does not verify is an unknown place, not a reason to make one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use certs::authority::Authority;
@@ -35,12 +36,18 @@ pub struct Issued {
     pub event: Option<String>,
 }
 
+/// Certificate of the node and of the CA.
+#[must_use]
+pub fn files(home: &Home) -> [PathBuf; 2] {
+    ["node.pem", "ca.pem"].map(|name| home.certificate(name))
+}
+
 /// Verifies the identity, after issuing it where that is due.
 ///
 /// # Errors
 /// [`NodeError`].
 pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, NodeError> {
-    let [ca, certificate, key] = ["ca.pem", "node.pem", "node.key"].map(|name| home.certificate(name));
+    let ([certificate, ca], key) = (files(home), home.certificate("node.key"));
     let current = verify_node(&certificate, &ca);
     let reason = if !ca.exists() && !home.ca_key().exists() {
         Authority::create(&ca, &home.ca_key())?;

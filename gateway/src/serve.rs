@@ -204,6 +204,7 @@ impl Server {
             gateway: Arc::clone(&self.gateway),
             catalog: Arc::clone(&self.catalog),
             certificate: self.certificate.clone(),
+            identity: node::files(&self.home),
             metrics: self.metrics.clone(),
         };
         let jobs = jobs.start(&stopped);
@@ -256,7 +257,7 @@ const fn admin_opening(now: UtcMillis, fresh: bool) -> UtcMillis {
 }
 
 /// A control record of the platform.
-async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result<(), Error> {
+pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result<(), Error> {
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     gateway.recorder.append(None, clock::now(), &content).await?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Data rests in Korea or nowhere.
 
+use integration_tests::clock::until;
 use integration_tests::disk::files;
 use integration_tests::{Server, Store};
 
@@ -77,6 +78,40 @@ fn an_identity_that_is_gone_or_foreign_is_an_unknown_place() {
     std::fs::write(&certificate, good).unwrap();
     let server = store.start();
     server.client().put("here", "k", "v").done();
+}
+
+/// An identity of this installation's CA with the claim of another one, for some seconds.
+fn short_lived(store: &Store, seconds: i64) -> String {
+    let read = |path: &str| std::fs::read_to_string(store.home().join(path)).unwrap();
+    let key = rcgen::KeyPair::from_pem(&read("data.root/ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("data/certs/ca.pem"), key).unwrap();
+    let claim = br#"{"country":"KR","subdivision":"KR-41","site":"short","rack":null,"operator":null,"assurance":"self-declared"}"#;
+    let value = [&[0x0c, u8::try_from(claim.len()).unwrap()], &claim[..]].concat();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    let oid = [2, 25, 6_917_529_027_641_081_967];
+    params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&oid, value)];
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().pem()
+}
+
+#[test]
+fn an_identity_that_ends_while_the_server_runs_ends_its_writes() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("here");
+    let certificate = store.data().join("certs/node.pem");
+    let good = std::fs::read(&certificate).unwrap();
+    let put = || s3.object("PUT", "here", "k").body(vec![7; 100_000]).send();
+    std::fs::write(&certificate, short_lived(&store, 15)).unwrap();
+    until("the short-lived identity is seen", || server.said().contains("KR / KR-41 / short").then_some(()));
+    put().status(200).done();
+    let refused = until("writes are refused", || Some(put()).filter(|answer| answer.status != 200));
+    assert!(refused.refused(403, "AccessDenied").xml("Message").contains("residency.unknown-place"));
+    s3.must_hold("here", "k", &[7; 100_000]);
+    until("the end is seen", || server.said().contains("not valid now").then_some(()));
+    std::fs::write(&certificate, good).unwrap();
+    until("writes are taken again", || (put().status == 200).then_some(()));
 }
 
 #[test]

@@ -77,7 +77,7 @@ struct Shared {
     dir: PathBuf,
     id: StoreId,
     session: SessionId,
-    place: VerifiedPlace,
+    place: Mutex<VerifiedPlace>,
     index: Index,
     files: Files,
     pool: Arc<BufferPool>,
@@ -115,7 +115,7 @@ impl ChunkStore {
             dir: dir.to_owned(),
             id,
             session: options.session,
-            place: options.place.clone(),
+            place: Mutex::new(options.place.clone()),
             index,
             files,
             pool: Arc::clone(&options.pool),
@@ -141,7 +141,16 @@ impl ChunkStore {
     /// What placement may know.
     #[must_use]
     pub fn facts(&self) -> StoreFacts {
-        StoreFacts { id: self.shared.id, place: self.shared.place.clone(), room: self.has_room() }
+        StoreFacts { id: self.shared.id, place: self.place(), room: self.has_room() }
+    }
+
+    /// Takes note of where the disk stands from now on: an identity ends, or is another one.
+    pub fn stands(&self, place: VerifiedPlace) {
+        *self.shared.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    fn place(&self) -> VerifiedPlace {
+        self.shared.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether new bodies are taken, as the disk was a moment ago.
@@ -178,7 +187,7 @@ impl ChunkStore {
             return Err(StoreError::Misplaced);
         }
         // The second of the three residency checks: the store trusts its own place, not the caller.
-        placement.residency().admits(&self.shared.place)?;
+        placement.residency().admits(&self.place())?;
         // A writer does not keep the committer alive: the store stops when it is told to.
         let queue = self.sender()?.downgrade();
         Ok(BodyWriter::new(Arc::clone(&self.shared), queue, placement.pool(), body))

@@ -308,6 +308,17 @@ async fn an_index_that_is_lost_takes_no_segment_file_with_it() {
 }
 
 #[tokio::test]
+async fn a_store_whose_identity_ended_takes_no_body_until_it_has_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1, "KR");
+    store.stands(VerifiedPlace::unknown());
+    assert!(matches!(store.begin(&placement(&store), id(1).body), Err(StoreError::Residency(_))));
+    assert_eq!(store.facts().place, VerifiedPlace::unknown(), "placement sees it too");
+    store.stands(place("KR"));
+    assert!(store.begin(&placement(&store), id(1).body).is_ok());
+}
+
+#[tokio::test]
 async fn a_store_stops_while_uploads_are_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 1, "KR");
