@@ -21,6 +21,7 @@ use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
 use tokio_util::task::TaskTracker;
 
+use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
 use crate::error::Error;
@@ -47,6 +48,7 @@ pub struct Admin {
     prometheus: PrometheusHandle,
     nonces: Nonces,
     tasks: TaskTracker,
+    first_secret: FirstSecret,
     opened: UtcMillis,
 }
 
@@ -126,9 +128,11 @@ impl Admin {
         gateway: Arc<Gateway>,
         catalog: Arc<RocksCatalog>,
         prometheus: PrometheusHandle,
+        first_secret: FirstSecret,
         opened: UtcMillis,
     ) -> Arc<Self> {
-        Arc::new(Self { gateway, catalog, prometheus, nonces: Nonces::default(), tasks: TaskTracker::new(), opened })
+        let (nonces, tasks) = (Nonces::default(), TaskTracker::new());
+        Arc::new(Self { gateway, catalog, prometheus, nonces, tasks, first_secret, opened })
     }
 
     /// Returns when requests can have been signed late enough.

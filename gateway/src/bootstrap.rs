@@ -1,19 +1,27 @@
 //! The first accounts of an installation, and the file that tells them to the first person.
 
+use std::path::Path;
+use std::sync::OnceLock;
+
+use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
-use storage::catalog::{Change, Commit, ControlKind, ControlPut};
+use storage::catalog::{Change, Commit, CommitError, ControlKind, ControlPut, Refusal};
 
 use crate::accounts::{new_credential, new_principal, new_tenant};
 use crate::clock;
-use crate::control::ControlRow;
+use crate::control::{self, ControlRow, CredentialRow, PrincipalRow};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::home::{Home, HomeError, write_private};
 use crate::record::{Content, Control};
 use policy::principal::Role;
 
-/// Marks in the catalog that the first accounts were made.
+/// Marks in the catalog that the first accounts were made, with the access key of the first administrator.
 const DONE: &[u8] = b"bootstrap";
+/// Front of the mark of when that access key was used first.
+const USED: &[u8] = b"bootstrap-used ";
+/// How long the administrator's secret in `bootstrap.json` serves from its first use on (SECURITY.md rule 8).
+const SECRET_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
 const TENANT: &str = "demo";
 
 /// `bootstrap.json`: where the server is and, until an administrator deletes it, the first credentials.
@@ -65,16 +73,91 @@ pub enum BootstrapError {
     Malformed(#[from] serde_json::Error),
 }
 
+/// The administrator's secret that `bootstrap.json` tells. It is for the first day only: a file is read by many.
+#[derive(Debug)]
+pub struct FirstSecret {
+    access_key: String,
+    used: OnceLock<UtcMillis>,
+}
+
+impl FirstSecret {
+    /// What the catalog knows of it.
+    ///
+    /// # Errors
+    /// `Catalog` when rows cannot be read.
+    pub async fn load(gateway: &Gateway) -> Result<Self, Error> {
+        let access_key = first_administrator(gateway).await?.unwrap_or_default();
+        let used = first_use(gateway, &access_key).await?.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Self { access_key, used })
+    }
+
+    /// Whether an access key may be used at `now`; the first use of the one in `bootstrap.json` is noted and recorded.
+    ///
+    /// # Errors
+    /// `Commit` when the first use cannot be noted.
+    pub async fn serves(&self, gateway: &Gateway, access_key: &str, now: UtcMillis) -> Result<bool, Error> {
+        if access_key != self.access_key {
+            return Ok(true);
+        }
+        let first = match self.used.get() {
+            Some(first) => *first,
+            None => self.note_first_use(gateway, now).await?,
+        };
+        Ok(now.0.saturating_sub(first.0) < SECRET_LIFE_MS)
+    }
+
+    async fn note_first_use(&self, gateway: &Gateway, now: UtcMillis) -> Result<UtcMillis, Error> {
+        let id = used(&self.access_key);
+        let row =
+            ControlPut { kind: ControlKind::Platform, id, value: now.0.to_be_bytes().to_vec(), only_if_absent: true };
+        match change(gateway, "bootstrap-secret-used", &self.access_key, vec![row]).await {
+            // Another request was first.
+            Ok(()) | Err(Error::Commit(CommitError::Refused(Refusal::Exists))) => {}
+            Err(error) => return Err(error),
+        }
+        let first = first_use(gateway, &self.access_key).await?.ok_or(Error::Missing("first use"))?;
+        Ok(*self.used.get_or_init(|| first))
+    }
+}
+
+fn used(access_key: &str) -> Vec<u8> {
+    [USED, access_key.as_bytes()].concat()
+}
+
+async fn first_use(gateway: &Gateway, access_key: &str) -> Result<Option<UtcMillis>, Error> {
+    let row = gateway.catalog.control(ControlKind::Platform, &used(access_key)).await?;
+    Ok(row.and_then(|bytes| bytes.as_slice().try_into().ok()).map(|bytes| UtcMillis(u64::from_be_bytes(bytes))))
+}
+
+async fn first_administrator(gateway: &Gateway) -> Result<Option<String>, Error> {
+    let row = gateway.catalog.control(ControlKind::Platform, DONE).await?;
+    Ok(row.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Commits control rows with a control record of the platform.
+async fn change(gateway: &Gateway, event: &str, detail: &str, rows: Vec<ControlPut>) -> Result<(), Error> {
+    let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
+    let record = gateway.recorder.seal(None, clock::now(), &content).await?;
+    gateway.catalog.commit(Commit { change: Change::PutControl(rows), record: Some(record) }).await?;
+    Ok(())
+}
+
 /// Makes the first accounts if there are none, and writes the file. Returns it when accounts were made.
 ///
-/// An administrator who deleted the file does not get the secrets back: only the addresses are written.
+/// An administrator who deleted the file does not get the secrets back: only the addresses are written. Whoever
+/// holds the root key and this machine may `replace` the first administrator's secret, which revokes the one before.
 ///
 /// # Errors
 /// [`BootstrapError`].
-pub async fn run(gateway: &Gateway, home: &Home, s3: &str, admin: &str) -> Result<Option<Bootstrap>, BootstrapError> {
+pub async fn run(
+    gateway: &Gateway,
+    home: &Home,
+    (s3, admin): (&str, &str),
+    replace: bool,
+) -> Result<Option<Bootstrap>, BootstrapError> {
     let path = home.bootstrap();
-    let known = gateway.catalog.control(ControlKind::Platform, DONE).await.map_err(Error::from)?.is_some();
-    let before = if known && path.exists() {
+    let known = first_administrator(gateway).await?;
+    let before = if known.is_some() && path.exists() {
         let text = std::fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?;
         serde_json::from_slice(&text)?
     } else {
@@ -86,27 +169,51 @@ pub async fn run(gateway: &Gateway, home: &Home, s3: &str, admin: &str) -> Resul
         region: gateway.region.clone(),
         ..before
     };
-    if known {
-        write_private(&path, &serde_json::to_vec_pretty(&file)?)?;
-        return Ok(None);
-    }
-    let rows = first_accounts(gateway, &mut file)?;
+    let (event, rows) = match &known {
+        None => ("bootstrap", first_accounts(gateway, &mut file)?),
+        Some(access_key) if replace => ("administrator-replaced", new_secret(gateway, access_key, &mut file).await?),
+        Some(_) => {
+            write_private(&path, &serde_json::to_vec_pretty(&file)?)?;
+            warn_of_secrets(&path, &file);
+            return Ok(None);
+        }
+    };
     // The file first: a crash between the two makes new accounts, never secrets that nobody has seen.
     write_private(&path, &serde_json::to_vec_pretty(&file)?)?;
-    let content = Content::Control(Control {
-        event: "bootstrap".to_owned(),
-        detail: format!(
-            "platform administrator {}, tenant {TENANT}, engineer {}",
-            file.admin_access_key_id, file.access_key_id
-        ),
-    });
-    let record = gateway.recorder.seal(None, clock::now(), &content).await?;
-    gateway
-        .catalog
-        .commit(Commit { change: Change::PutControl(rows), record: Some(record) })
-        .await
-        .map_err(Error::from)?;
-    Ok(Some(file))
+    let detail = format!(
+        "platform administrator {}, tenant {TENANT}, engineer {}",
+        file.admin_access_key_id, file.access_key_id
+    );
+    change(gateway, event, &detail, rows).await?;
+    warn_of_secrets(&path, &file);
+    Ok(known.is_none().then_some(file))
+}
+
+fn warn_of_secrets(path: &Path, file: &Bootstrap) {
+    if file.secret_access_key.is_empty() && file.admin_secret_access_key.is_empty() {
+        return;
+    }
+    let file = path.display();
+    tracing::warn!(%file, "this file holds secrets: keep them elsewhere and delete it; the administrator's serves for 24 hours from its first use");
+}
+
+/// Another secret for the first administrator; the one before is revoked.
+async fn new_secret(gateway: &Gateway, access_key: &str, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
+    const GONE: Error = Error::Missing("the first administrator");
+    let catalog = &*gateway.catalog;
+    let mut before = control::read::<CredentialRow>(catalog, access_key.as_bytes()).await?.ok_or(GONE)?;
+    let principal = control::read::<PrincipalRow>(catalog, before.principal.as_bytes()).await?;
+    let principal = principal.filter(|p| p.active).ok_or(GONE)?;
+    let made = new_credential(&gateway.keys, &principal, clock::now())?;
+    before.active = false;
+    file.admin_access_key_id = made.row.access_key.to_string();
+    file.admin_secret_access_key = made.secret.to_string();
+    Ok(vec![before.put(false)?, made.row.put(true)?, done(&file.admin_access_key_id, false)])
+}
+
+fn done(access_key: &str, only_if_absent: bool) -> ControlPut {
+    let value = access_key.as_bytes().to_vec();
+    ControlPut { kind: ControlKind::Platform, id: DONE.to_vec(), value, only_if_absent }
 }
 
 fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
@@ -121,7 +228,7 @@ fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<Control
     {
         rows.push(row);
     }
-    rows.push(ControlPut { kind: ControlKind::Platform, id: DONE.to_vec(), value: vec![1], only_if_absent: true });
+    rows.push(done(of_administrator.row.access_key.as_str(), true));
     TENANT.clone_into(&mut file.tenant);
     file.access_key_id = of_engineer.row.access_key.to_string();
     file.secret_access_key = of_engineer.secret.to_string();

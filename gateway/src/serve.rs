@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use crate::accept::Listener;
 use crate::admin::{Admin, Peer};
-use crate::bootstrap::{self, Bootstrap, BootstrapError};
+use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, some};
 use crate::digest::md5::Md5Engine;
@@ -124,11 +124,11 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Opens everything. The root key is checked first, so a wrong one changes nothing.
+    /// Opens everything, with another secret for the first administrator if that is wanted. The root key is checked first, so a wrong one changes nothing.
     ///
     /// # Errors
     /// [`ServeError`] says what is wrong.
-    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+    pub async fn open(config: &Config, replace_administrator_secret: bool) -> Result<Self, ServeError> {
         harden();
         let now = clock::now();
         // Before anything is made: an address that may not or cannot be had leaves no trace on disk.
@@ -173,11 +173,12 @@ impl Server {
         if let Some(event) = &issued.event {
             tell(&gateway, "identity-issued", event).await?;
         }
-        let first = bootstrap::run(&gateway, &home, &s3_url, &admin_url).await?;
+        let first = bootstrap::run(&gateway, &home, (&s3_url, &admin_url), replace_administrator_secret).await?;
+        let first_secret = FirstSecret::load(&gateway).await?;
         let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain));
         let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
         let opened = admin_opening(now, home.fresh);
-        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), opened);
+        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, opened);
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
             home,
@@ -237,7 +238,9 @@ impl Server {
             }
         }
         let under_way = [self.stack.tasks(), admin_side.tasks()];
-        under_way.map(TaskTracker::close);
+        for tasks in under_way {
+            tasks.close();
+        }
         let ended = futures::future::join_all(under_way.map(TaskTracker::wait));
         if tokio::time::timeout(RECORDS_TIME, ended).await.is_err() {
             tracing::warn!("requests without an end are left behind");

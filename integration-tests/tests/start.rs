@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use integration_tests::disk::listing;
-use integration_tests::{Store, cli};
+use integration_tests::{Server, Store, cli};
+use rocksdb::{DB, Options};
 
 #[test]
 fn without_its_key_a_store_stays_shut_and_untouched() {
@@ -89,6 +91,67 @@ fn the_first_start_tells_what_is_needed_in_private() {
     server.stop();
     let server = store.start();
     assert!(server.bootstrap.json.get("secret_access_key").is_none(), "secrets that were deleted stay deleted");
+    server.stop();
+}
+
+/// Moves the first use of the administrator's secret so far back.
+fn used_earlier(store: &Store, by: Duration) {
+    let path = store.data().join("meta");
+    let names = DB::list_cf(&Options::default(), &path).unwrap();
+    let db = DB::open_cf(&Options::default(), &path, names).unwrap();
+    let control = db.cf_handle("control").unwrap();
+    let rows = db.iterator_cf(control, rocksdb::IteratorMode::Start).map(Result::unwrap);
+    let (key, at) = rows.into_iter().find(|(key, _)| key.windows(15).any(|w| w == b"bootstrap-used ")).unwrap();
+    let at = u64::from_be_bytes(at[..].try_into().unwrap()) - u64::try_from(by.as_millis()).unwrap();
+    db.put_cf(control, key, at.to_be_bytes()).unwrap();
+    db.flush_wal(true).unwrap();
+}
+
+#[test]
+fn the_administrators_secret_in_the_file_is_for_a_day() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let store = Store::new();
+    let server = store.start();
+    server.command(&["tenant", "list"]);
+    server.stop();
+    used_earlier(&store, HOUR * 23);
+    let server = store.start();
+    server.command(&["tenant", "list"]);
+    let events = server.command(&["audit", "list", "--all", "--json"]);
+    assert_eq!(events.matches("bootstrap-secret-used").count(), 1, "{events}");
+    server.stop();
+    used_earlier(&store, HOUR);
+    let server = store.start();
+    let refused = server.try_command(&["tenant", "list"]);
+    assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("24 hours"));
+    server.client().make_bucket("engineers-go-on");
+    server.stop();
+    let old = store.home().join("old.json");
+    fs::copy(store.data().join("bootstrap.json"), &old).unwrap();
+    let server = store.start_with(&["--replace-administrator-secret"]);
+    server.command(&["tenant", "list"]);
+    server.client().bucket("HEAD", "engineers-go-on").send().status(200).done();
+    let before = server.bootstrap.text("admin_access_key_id");
+    assert!(!fs::read_to_string(&old).unwrap().contains(&before), "it is another one");
+    server.stop();
+    let server = store.start();
+    assert_eq!(server.bootstrap.text("admin_access_key_id"), before, "once is once");
+    server.command(&["tenant", "list"]);
+}
+
+#[test]
+fn a_start_warns_of_secrets_in_the_file() {
+    let warns = |server: &Server| server.said().contains("this file holds secrets");
+    let store = Store::new();
+    store.start().stop();
+    fs::remove_file(store.home().join("server.log")).unwrap();
+    let server = store.start();
+    assert!(warns(&server), "{}", server.said());
+    server.stop();
+    fs::remove_file(store.data().join("bootstrap.json")).unwrap();
+    fs::remove_file(store.home().join("server.log")).unwrap();
+    let server = store.start();
+    assert!(!warns(&server), "{}", server.said());
     server.stop();
 }
 

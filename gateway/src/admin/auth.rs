@@ -77,6 +77,11 @@ pub(super) async fn authenticate(
         return Err(refuse("the nonce was used before, or is none"));
     }
     context.authenticated(&account);
+    if !admin.first_secret.serves(&admin.gateway, claim.access_key, now).await? {
+        return Err(refuse(
+            "the administrator's secret of bootstrap.json was used first more than 24 hours ago and serves no longer: use another credential, or start the server once with --replace-administrator-secret",
+        ));
+    }
     Ok(account)
 }
 

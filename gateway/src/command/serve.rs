@@ -68,6 +68,9 @@ pub(super) struct ServeArgs {
     /// Serve plain HTTP beyond loopback: secrets and data are readable on the network.
     #[arg(long)]
     danger_plain_http: bool,
+    /// Make another secret for the first administrator, tell it in DIR/bootstrap.json, and revoke the one before.
+    #[arg(long)]
+    replace_administrator_secret: bool,
     /// Keep the root key inside the data directory: a copy of the data carries its key.
     #[arg(long)]
     danger_root_key_inside_data: bool,
@@ -115,7 +118,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::new)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::new)?;
-        let server = Server::open(&config).await.map_err(CommandError::new)?;
+        let server = Server::open(&config, args.replace_administrator_secret).await.map_err(CommandError::new)?;
         if let Some(first) = &server.first {
             welcome(first, &config)?;
         }
