@@ -61,6 +61,7 @@ impl Jobs {
         let mut seen = self.certificate.as_deref().map(changed);
         while goes_on(&mut stop).await {
             self.metrics.run_upkeep();
+            gateway.keys.forget_expired();
             collect(&collector).await;
             reclaim(gateway).await;
             scrubbed = scrub(gateway, scrubbed).await;

@@ -85,11 +85,18 @@ impl BucketKey {
     }
 }
 
+/// Bucket keys, and when they were unwrapped.
+type Cache = HashMap<BucketId, (Instant, Arc<BucketKey>)>;
+
+fn expire(cache: &mut Cache, now: Instant) {
+    cache.retain(|_, (made, _)| now.duration_since(*made) < BUCKET_KEY_TTL);
+}
+
 /// Unwraps keys; the only holder of the root key.
 pub struct KeyRing {
     root: RootKey,
     catalog: Arc<dyn Catalog>,
-    buckets: Mutex<HashMap<BucketId, (Instant, Arc<BucketKey>)>>,
+    buckets: Mutex<Cache>,
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -213,6 +220,13 @@ impl KeyRing {
         control::read(&*self.catalog, id).await?.ok_or(Error::Missing("tenant or tenant key"))
     }
 
+    /// Drops, and so wipes, the bucket keys whose time is over.
+    pub fn forget_expired(&self) {
+        if let Ok(mut cache) = self.buckets.lock() {
+            expire(&mut cache, Instant::now());
+        }
+    }
+
     fn cached(&self, bucket: BucketId) -> Option<Arc<BucketKey>> {
         let cache = self.buckets.lock().ok()?;
         let (made, key) = cache.get(&bucket)?;
@@ -222,11 +236,37 @@ impl KeyRing {
     fn remember(&self, bucket: BucketId, key: Arc<BucketKey>) {
         if let Ok(mut cache) = self.buckets.lock() {
             if cache.len() >= CACHE_MAX {
-                cache.retain(|_, (made, _)| made.elapsed() < BUCKET_KEY_TTL);
+                expire(&mut cache, Instant::now());
             }
             if cache.len() < CACHE_MAX {
                 cache.insert(bucket, (Instant::now(), key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_keys_do_not_outlive_their_time() {
+        let (secret, suite) = (SecretKey::random().unwrap(), Suite::Aes256Gcm);
+        let key = Arc::new(BucketKey {
+            id: KeyId::from_bytes([1; 16]),
+            version: 1,
+            suite,
+            list: ListKey::of(suite, &secret),
+            tenant: TenantId::from_bytes([2; 16]),
+            bucket: BucketId::from_bytes([3; 16]),
+            key: secret,
+        });
+        let held = Arc::downgrade(&key);
+        let made = Instant::now();
+        let mut cache = Cache::from([(key.bucket, (made, key))]);
+        expire(&mut cache, made + BUCKET_KEY_TTL / 2);
+        assert!(held.upgrade().is_some());
+        expire(&mut cache, made + BUCKET_KEY_TTL);
+        assert!(held.upgrade().is_none(), "nobody keeps it");
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod key;
+mod locked;
 pub mod suite;
 pub mod value;
 #[cfg(test)]

@@ -5,17 +5,24 @@ use std::fmt;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::locked::Locked;
 use super::{SealError, Suite};
 
-/// 256 bits of key. Wiped on drop; `Debug` shows nothing; not serialisable.
-#[derive(Clone)]
-pub struct SecretKey(Zeroizing<[u8; 32]>);
+/// 256 bits of key, in locked memory. Wiped on drop; `Debug` shows nothing; not serialisable.
+pub struct SecretKey(Locked);
+
+impl Clone for SecretKey {
+    fn clone(&self) -> Self {
+        Self(Locked::new(&self.0))
+    }
+}
 
 impl SecretKey {
     /// Takes 32 bytes as a key.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let bytes = Zeroizing::new(bytes);
+        Self(Locked::new(&bytes))
     }
 
     /// A fresh random key.
