@@ -1,7 +1,7 @@
 //! The one thread that makes chunks exist: writes the small ones side by side, syncs the touched files
 //! once for everybody that waits, then writes all rows in one synced batch, then answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use policy::id::{BodyId, SessionId};
@@ -229,10 +229,15 @@ impl Committer {
     /// Deletes bodies up to a number of chunks. A body that cannot be looked up stays, and fails only its own request.
     fn delete_some(&self, deletions: &mut VecDeque<Deletion>, round: &mut Round) -> Result<(), StoreError> {
         let mut looked = 0;
+        // The index shows a body until the batch is written; one that is named twice is counted once.
+        let mut named = BTreeSet::new();
         while let Some(mut deletion) = deletions.pop_front() {
             while looked < DELETES
                 && let Some(body) = deletion.bodies.next()
             {
+                if !named.insert(body) {
+                    continue;
+                }
                 match self.rows_of(body) {
                     Ok(rows) => {
                         looked += rows.len() + 1;
