@@ -1,6 +1,7 @@
 //! The store on a real directory.
 
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use policy::decide::{BucketFacts, Request, decide};
 use policy::id::{BucketId, PrincipalId, TenantId};
@@ -16,6 +17,9 @@ use crate::catalog::{Catalog, Change, Commit};
 use crate::chunk::SealedChunk;
 use crate::collector::Collector;
 use crate::geometry::{SEGMENT_SEALED, STRIDE};
+
+mod damage;
+mod model;
 
 fn place(country: &str) -> VerifiedPlace {
     let country: Country = country.parse().unwrap();
