@@ -12,6 +12,9 @@ use storage::catalog::{Catalog, CatalogError};
 use storage::engine::Engine;
 use tempfile::TempDir;
 
+/// How long an abandoned session may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One catalog's durable state, opened by one session at a time.
 pub trait Backend {
     /// What an open session is.
@@ -53,10 +56,21 @@ impl Backend for Rocks {
     }
 }
 
+impl Drop for Rocks {
+    /// A database that is still being closed while the process exits would abort it.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while rocksdb::DB::destroy(&rocksdb::Options::default(), self.dir.path()).is_err() && Instant::now() < deadline
+        {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// An abandoned session holds the database's lock until its writer has noticed. Each attempt renames RocksDB's
 /// own log file, which the session that closes may remove meanwhile.
 fn unlocked(dir: &Path, options: &CatalogOptions) -> Arc<RocksCatalog> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match RocksCatalog::open(dir, options) {
             Err(CatalogError::Database(e))

@@ -12,12 +12,18 @@ const SHAPES: [Shape; 3] =
     [Shape { segments: 3, last: 1000 }, Shape { segments: 1, last: 17 }, Shape { segments: 2, last: 65_552 }];
 
 struct Damaged {
-    _dir: tempfile::TempDir,
     runtime: Runtime,
     store: Arc<ChunkStore>,
     file: File,
     /// Each chunk with its place in the file.
     chunks: Vec<(ChunkId, u64, Shape)>,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Damaged {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.store.shutdown()).unwrap();
+    }
 }
 
 impl Damaged {
@@ -40,7 +46,7 @@ impl Damaged {
         });
         let path = dir.path().join("segments/00000001.seg");
         let file = File::options().read(true).write(true).open(path).unwrap();
-        Self { _dir: dir, runtime, store, file, chunks }
+        Self { runtime, store, file, chunks, _dir: dir }
     }
 
     /// Changes one byte, looks at everything, and puts it back.

@@ -91,6 +91,8 @@ fn agree(runtime: &Runtime, steps: &[Step]) {
         }
         pair.reopen(false).await;
         pair.check().await;
+        // A database that is still being closed while the process exits would abort it.
+        pair.store().shutdown().await.unwrap();
     });
 }
 
