@@ -16,6 +16,7 @@ pub mod rows;
 mod keys;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+#[cfg(feature = "rocksdb")]
 pub mod rocks;
 
 pub use rows::{
@@ -30,6 +31,7 @@ pub enum CatalogError {
     #[error("corrupt catalog: {0}")]
     Corrupt(String),
     /// The database refused.
+    #[cfg(feature = "rocksdb")]
     #[error("catalog: {0}")]
     Database(#[from] rocksdb::Error),
     /// The catalog is shutting down.

@@ -42,6 +42,7 @@ pub enum StoreError {
         source: Arc<std::io::Error>,
     },
     /// RocksDB refused.
+    #[cfg(feature = "rocksdb")]
     #[error("index: {0}")]
     Index(#[from] rocksdb::Error),
     /// A row or file that makes no sense.
@@ -73,7 +74,9 @@ impl StoreError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::Io { .. } | Self::Index(_) | Self::Busy(_) | Self::Stopped => true,
+            Self::Full { .. } | Self::Io { .. } | Self::Busy(_) | Self::Stopped => true,
+            #[cfg(feature = "rocksdb")]
+            Self::Index(_) => true,
             Self::Corrupt { .. }
             | Self::Absent(_)
             | Self::Residency(_)
