@@ -1,5 +1,6 @@
 # make run    a working server on this machine        make test   every test
 # make bench  against SeaweedFS, in one run            make lint   formatting rules, lints, licences
+# make fuzz   every parser under random bytes
 SHELL := /bin/bash
 CACHE := $(or $(GOTGAN_CACHE),$(HOME)/.cache/gotgan)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -7,7 +8,7 @@ DATA ?= $(CURDIR)/data
 # Builds RocksDB once, outside the checkout, for every profile and clone.
 CARGO = eval "$$(.ci/deps)" && cargo
 
-.PHONY: run test lint bench demo deps build
+.PHONY: run test lint fuzz bench demo deps build
 run: build
 	$(CARGO_TARGET_DIR)/release/gotgan serve --data "$(DATA)" $(ARGS)
 
@@ -24,9 +25,17 @@ test: deps
 	$(CARGO) test --release --locked --workspace
 
 lint: deps
+	@.ci/needs lint
 	cargo fmt --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	export RUSTDOCFLAGS=-Dwarnings; $(CARGO) doc --release --locked --workspace --no-deps
+	$(CACHE)/deny/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+	$(CACHE)/deny/bin/cargo-deny --locked --manifest-path integration-tests/fuzz/Cargo.toml --config .cargo/deny.toml \
+		check --hide-inclusion-graph licenses bans sources
+
+# Each parser under guided random bytes, SECONDS of them each, or TARGET alone.
+fuzz: deps
+	integration-tests/fuzz/run "$(TARGET)" "$(SECONDS)"
 
 bench: build
 	@.ci/needs bench
