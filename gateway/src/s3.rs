@@ -77,6 +77,7 @@ operations! {
     head_bucket: HeadBucketInput -> HeadBucketOutput = bucket;
     delete_bucket: DeleteBucketInput -> DeleteBucketOutput = bucket;
     get_bucket_location: GetBucketLocationInput -> GetBucketLocationOutput = bucket;
+    get_bucket_versioning: GetBucketVersioningInput -> GetBucketVersioningOutput = bucket;
     put_object: PutObjectInput -> PutObjectOutput = put;
     get_object: GetObjectInput -> GetObjectOutput = get;
     head_object: HeadObjectInput -> HeadObjectOutput = get;

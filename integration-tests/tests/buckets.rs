@@ -90,7 +90,6 @@ fn trap_25_nothing_is_accepted_and_then_ignored() {
         "replication",
         "requestPayment",
         "tagging",
-        "versioning",
         "website",
     ];
     for name in unsupported {
@@ -130,6 +129,21 @@ fn trap_25_headers_that_ask_for_more_are_refused() {
         assert!(matches!(answer.status, 400 | 403 | 501), "{name}: {answer:?}");
         s3.get("plain", name).refused(404, "NoSuchKey").done();
     }
+}
+
+/// Clients ask before they delete; the truth is that no bucket has versions, and none can be switched on.
+#[test]
+fn no_bucket_has_versions() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    let asked = s3.bucket("GET", "plain").query("versioning", "").send().status(200);
+    assert!(asked.text().contains("<VersioningConfiguration") && !asked.text().contains("Status"), "{}", asked.text());
+    let enable = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    s3.bucket("PUT", "plain").query("versioning", "").body(enable).send().refused(501, "NotImplemented").done();
+    s3.bucket("GET", "absent-bucket").query("versioning", "").send().refused(404, "NoSuchBucket").done();
+    server.stranger("others").bucket("GET", "plain").query("versioning", "").send().refused(403, "AccessDenied").done();
 }
 
 #[test]

@@ -21,7 +21,7 @@ const OF_A_BUCKET: &[(&str, &str, &str)] = &[
     ("GetBucketMetadataTableConfiguration", "GET", "metadataTable"), ("GetBucketMetricsConfiguration", "GET", "metrics&id=1"),
     ("GetBucketNotificationConfiguration", "GET", "notification"), ("GetBucketOwnershipControls", "GET", "ownershipControls"),
     ("GetBucketPolicy", "GET", "policy"), ("GetBucketPolicyStatus", "GET", "policyStatus"), ("GetBucketReplication", "GET", "replication"),
-    ("GetBucketRequestPayment", "GET", "requestPayment"), ("GetBucketTagging", "GET", "tagging"), ("GetBucketVersioning", "GET", "versioning"),
+    ("GetBucketRequestPayment", "GET", "requestPayment"), ("GetBucketTagging", "GET", "tagging"),
     ("GetBucketWebsite", "GET", "website"), ("GetObjectLockConfiguration", "GET", "object-lock"), ("GetPublicAccessBlock", "GET", "publicAccessBlock"),
     ("ListBucketAnalyticsConfigurations", "GET", "analytics"), ("ListBucketIntelligentTieringConfigurations", "GET", "intelligent-tiering"),
     ("ListBucketInventoryConfigurations", "GET", "inventory"), ("ListBucketMetricsConfigurations", "GET", "metrics"),

@@ -42,7 +42,7 @@ macro_rules! operations {
 }
 
 operations! {
-    ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation,
+    ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, GetBucketVersioning,
     PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects, CopyObject,
     ListObjects, ListObjectsV2,
     CreateMultipartUpload, UploadPart, UploadPartCopy, ListParts, ListMultipartUploads,

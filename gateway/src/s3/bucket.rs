@@ -7,7 +7,8 @@ use policy::name::BucketName;
 use policy::residency::Residency;
 use s3s::dto::{
     self, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput,
-    GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
+    GetBucketLocationOutput, GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput,
+    ListBucketsInput, ListBucketsOutput,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, CommitError, Refusal};
@@ -119,6 +120,16 @@ pub(super) async fn get_bucket_location(
     let location = dto::BucketLocationConstraint::from(gateway.region.clone());
     let output = GetBucketLocationOutput { location_constraint: Some(location) };
     std::future::ready(Ok(S3Response::new(output))).await
+}
+
+/// No bucket has versions, and this is how S3 says so; clients ask before they delete (s3fs).
+pub(super) async fn get_bucket_versioning(
+    _gateway: &Arc<Gateway>,
+    call: &Call,
+    _req: S3Request<GetBucketVersioningInput>,
+) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+    call.bucket()?;
+    std::future::ready(Ok(S3Response::new(GetBucketVersioningOutput::default()))).await
 }
 
 pub(super) async fn delete_bucket(

@@ -17,7 +17,7 @@ const NOT_YET: &[&str] = &[
     "get_bucket_metadata_table_configuration", "get_bucket_metrics_configuration",
     "get_bucket_notification_configuration", "get_bucket_ownership_controls", "get_bucket_policy",
     "get_bucket_policy_status", "get_bucket_replication", "get_bucket_request_payment", "get_bucket_tagging",
-    "get_bucket_versioning", "get_bucket_website", "get_object_acl", "get_object_attributes",
+    "get_bucket_website", "get_object_acl", "get_object_attributes",
     "get_object_legal_hold", "get_object_lock_configuration", "get_object_retention", "get_object_tagging",
     "get_object_torrent", "get_public_access_block", "list_bucket_analytics_configurations",
     "list_bucket_intelligent_tiering_configurations", "list_bucket_inventory_configurations",
