@@ -38,3 +38,18 @@ fn ten_clients_bring_real_datasets_back_identical() {
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success());
 }
+
+/// Trap 22: object_store's conditional put, by itself and under Delta Lake, with commits side by side.
+#[test]
+fn trap_22_table_formats_lose_no_commit() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("tables");
+    let output = Command::new(python())
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/tables.py"))
+        .arg(server.data().join("bootstrap.json"))
+        .output()
+        .unwrap();
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+}
