@@ -159,7 +159,7 @@ impl Admin {
     /// Runs a request to its end and to its record.
     async fn answer(self: Arc<Self>, peer: IpAddr, request: Request<Body>) -> Response {
         let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
-        let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        let agent = request.headers().get(USER_AGENT);
         let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
         let outcome = self.run(request, &context).await;
         let (status, mut answer, error) = match outcome {

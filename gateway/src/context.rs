@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use policy::decide::{Denial, Permit};
 use policy::id::{KeyId, TenantId};
 use policy::time::UtcMillis;
@@ -15,6 +16,9 @@ use crate::error::Error;
 use crate::identity::Account;
 use crate::record::{Access, Content, Recorder};
 use crate::s3::signing::Refusal;
+
+/// Characters of a User-Agent that a record keeps: anybody may send one, signed or not.
+const AGENT_MAX: usize = 256;
 
 tokio::task_local! {
     /// The context of the request that this task serves.
@@ -56,6 +60,7 @@ struct Facts {
     answer: Option<Bytes>,
     body_failure: Option<Refusal>,
     trusted: bool,
+    signed: bool,
     recording: bool,
 }
 
@@ -75,7 +80,9 @@ pub struct Admitted {
 impl RequestContext {
     /// A context for a request that just arrived.
     #[must_use]
-    pub fn new(id: String, time: UtcMillis, source: IpAddr, user_agent: Option<String>) -> Self {
+    pub fn new(id: String, time: UtcMillis, source: IpAddr, agent: Option<&HeaderValue>) -> Self {
+        let kept = |v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()).chars().take(AGENT_MAX).collect();
+        let user_agent = agent.map(kept);
         Self { id, time, started: Instant::now(), source, user_agent, facts: Mutex::default() }
     }
 
@@ -176,6 +183,17 @@ impl RequestContext {
     #[must_use]
     pub fn recorded_status(&self) -> Option<u16> {
         self.facts().recorded
+    }
+
+    /// The request is signed, and what must be covered by its signature was looked at.
+    pub fn is_signed(&self) {
+        self.facts().signed = true;
+    }
+
+    /// Whether [`Self::is_signed`] was said: credentials that appear in any other request are not to be believed.
+    #[must_use]
+    pub fn was_signed(&self) -> bool {
+        self.facts().signed
     }
 
     /// Lets a verified request be asked again without its signature; false when none was verified.

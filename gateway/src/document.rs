@@ -28,16 +28,9 @@ const TIME: Duration = Duration::from_secs(30);
 pub(crate) const XML_MAX: usize = 8 << 20;
 /// Largest document of CreateBucket.
 const BUCKET_MAX: usize = 64 << 10;
-/// Answers that name objects which clients chose the names of.
-const NAMING: [&str; 7] = [
-    "ListObjects",
-    "ListObjectsV2",
-    "ListMultipartUploads",
-    "ListParts",
-    "CreateMultipartUpload",
-    "CompleteMultipartUpload",
-    "DeleteObjects",
-];
+/// Answers of `s3s` that name objects which clients chose the names of.
+const NAMING: [&str; 5] =
+    ["ListMultipartUploads", "ListParts", "CreateMultipartUpload", "CompleteMultipartUpload", "DeleteObjects"];
 
 /// The XML document of a request, with what its headers promise of it. Bodies of objects are judged where they are
 /// written.

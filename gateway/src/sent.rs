@@ -33,6 +33,7 @@ pub struct Watch {
     status: u16,
     expected: Option<u64>,
     sent: u64,
+    handed_over: bool,
     ended: bool,
     failed: bool,
 }
@@ -42,16 +43,24 @@ impl Sent {
     pub(crate) const fn new(body: s3s::Body, watch: Option<Watch>) -> Self {
         Self { body, watch }
     }
+
+    /// The answer goes to the network now; one that is dropped before found nobody to take it.
+    pub(crate) const fn hand_over(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.handed_over = true;
+        }
+    }
 }
 
 impl Watch {
     /// Watches an answer whose opening record is durable.
     pub(crate) fn new(stack: &Arc<Stack>, context: Arc<RequestContext>, status: u16, expected: Option<u64>) -> Self {
-        Self { stack: Arc::clone(stack), context, status, expected, sent: 0, ended: false, failed: false }
+        let stack = Arc::clone(stack);
+        Self { stack, context, status, expected, sent: 0, handed_over: false, ended: false, failed: false }
     }
 
     fn outcome(&self) -> &'static str {
-        let complete = self.expected.map_or(self.ended, |expected| self.sent == expected);
+        let complete = self.handed_over && self.expected.map_or(self.ended, |expected| self.sent == expected);
         match (self.failed, complete) {
             (true, _) => "failed",
             (false, true) => "complete",

@@ -3,8 +3,10 @@
 //! written is not answered.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -70,28 +72,39 @@ impl Stack {
     /// Answers a request. It runs to its end, and to its record, even when the connection breaks off.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Sent> {
         let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
-        let agent = request.headers().get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        let agent = request.headers().get(USER_AGENT);
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
-        let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let answer = Arc::clone(&self).answer_on_record(request, Arc::clone(&context));
+        let mut response = if reads {
             // Nothing is left undone when a read's connection breaks but its record.
             let unrecorded = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
-            let response = self.answer(request, &context).await;
-            let response = Arc::clone(&self).record(response, context, asked).await;
+            let response = answer.await;
             unrecorded.settled();
-            return response;
-        }
-        let stack = Arc::clone(&self);
-        let of_task = Arc::clone(&context);
-        let task = self.tasks.spawn(async move { stack.answer(request, &of_task).await });
-        let response = match task.await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::error!(%error, request = context.id, "a request ended in a panic");
-                metrics::counter!("gotgan_panics_total").increment(1);
-                broken_inside()
-            }
+            response
+        } else {
+            self.tasks.spawn(answer).await.unwrap_or_else(|error| {
+                tracing::error!(%error, request = context.id, "a record ended in a panic");
+                broken_inside().map(|body| Sent::new(body, None))
+            })
         };
+        response.body_mut().hand_over();
+        response
+    }
+
+    /// The answer with its record, as one piece of work: whoever hangs up in between has asked all the same.
+    async fn answer_on_record(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        context: Arc<RequestContext>,
+    ) -> Response<Sent> {
+        let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
+        let answer = AssertUnwindSafe(self.answer(request, &context)).catch_unwind().await;
+        let response = answer.unwrap_or_else(|_| {
+            tracing::error!(request = context.id, "a request ended in a panic");
+            metrics::counter!("gotgan_panics_total").increment(1);
+            broken_inside()
+        });
         self.record(response, context, asked).await
     }
 
@@ -99,8 +112,10 @@ impl Stack {
         if signing::is_form(&request) {
             context.named("PostObject", None, None);
         }
-        if let Err((status, code, message)) = signing::prepare(&mut request) {
-            return plain(status, code, message);
+        match signing::prepare(&mut request) {
+            Ok(signed) if signed => context.is_signed(),
+            Ok(_) => {}
+            Err((status, code, message)) => return plain(status, code, message),
         }
         let again = without_bad_range(&request);
         let request = match Document::of(&request) {

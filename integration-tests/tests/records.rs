@@ -2,6 +2,7 @@
 
 use integration_tests::clock::until;
 use integration_tests::noise::body;
+use integration_tests::wire::Wire;
 use integration_tests::{Payload, Store};
 
 #[test]
@@ -141,4 +142,44 @@ fn filters_find_what_they_name() {
     assert_eq!(lines(&["--status", "404"]), 0);
     assert_eq!(lines(&["--from", "2999"]), 0);
     assert!(lines(&["--all"]) > lines(&[]));
+}
+
+/// Whoever asks and hangs up has asked: not even what is refused goes without its record.
+#[test]
+fn who_hangs_up_at_once_is_on_record() {
+    const TIMES: usize = 20;
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    let stranger = server.stranger("others");
+    s3.make_bucket("mine");
+    let requests = [
+        s3.with(&s3.signer.access, "wrong").object("DELETE", "mine", "k"),
+        stranger.object("DELETE", "mine", "k"),
+        s3.object("DELETE", "mine", "k"),
+        s3.object("PUT", "mine", "k").body("v"),
+    ]
+    .map(|request| request.encode());
+    for _ in 0..TIMES {
+        for (head, body) in &requests {
+            let mut wire = Wire::connect(s3.address).unwrap();
+            wire.send(&[&head[..], &body[..]].concat()).unwrap();
+            drop(wire);
+        }
+    }
+    let records = until("a record of each", || {
+        let records = server.records();
+        (records.len() > TIMES * requests.len()).then_some(records)
+    });
+    assert_eq!(records.len(), 1 + TIMES * requests.len());
+    let count = |wanted: &[(&str, serde_json::Value)]| {
+        records.iter().filter(|r| wanted.iter().all(|(field, value)| r[field] == *value)).count()
+    };
+    assert_eq!(count(&[("error", "SignatureDoesNotMatch".into())]), TIMES);
+    assert_eq!(count(&[("operation", "DeleteObject".into()), ("decision", "deny".into())]), TIMES);
+    until("a closing record of a write that nobody waited for", || {
+        let puts = server.records_of("PutObject");
+        assert!(puts.iter().all(|r| r["status"] == 200));
+        puts.iter().any(|r| r["closing"]["outcome"] == "broken off").then_some(())
+    });
 }

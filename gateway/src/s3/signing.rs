@@ -3,6 +3,8 @@
 //! `host` and every `x-amz-*` header must be signed, as AWS asks: whoever holds a presigned upload could
 //! otherwise add `x-amz-copy-source` and have any object of the signer copied.
 
+use std::borrow::Cow;
+
 use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use time::OffsetDateTime;
@@ -19,10 +21,11 @@ const EXPIRES_MAX: u64 = 7 * 24 * 3600;
 pub type Refusal = (StatusCode, &'static str, &'static str);
 
 /// Refuses what AWS refuses and `s3s` does not, and reads the time of a request that has only a Date.
+/// Tells whether the request is signed: one that is not, as it was read here, must not turn out to be.
 ///
 /// # Errors
 /// The refusal.
-pub fn prepare<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+pub fn prepare<B>(request: &mut Request<B>) -> Result<bool, Refusal> {
     if is_form(request) {
         // `s3s` would hold the whole form in memory before it asks who sends it.
         return Err((StatusCode::NOT_IMPLEMENTED, "NotImplemented", "PostObject is not implemented"));
@@ -30,12 +33,18 @@ pub fn prepare<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     if request.headers().get(AUTHORIZATION).is_some_and(HeaderValue::is_empty) {
         request.headers_mut().remove(AUTHORIZATION);
     }
-    let query = request.uri().query().unwrap_or_default();
-    let presigned = parameter(query, "X-Amz-Signature").is_some();
+    let query = Parameters::read(request.uri().query().unwrap_or_default());
     let header = request.headers().get(AUTHORIZATION).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    refuse_version_2(query, header.as_deref())?;
-    let signed = match (&header, presigned) {
-        (None, false) => return Ok(()),
+    if query.version_2 || header.as_ref().is_some_and(|h| h.starts_with("AWS ")) {
+        // It proves nothing about the request's age or body.
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+        ));
+    }
+    let signed = match (&header, query.presigned) {
+        (None, false) => return Ok(false),
         (Some(_), true) => {
             return Err((
                 StatusCode::BAD_REQUEST,
@@ -44,8 +53,8 @@ pub fn prepare<B>(request: &mut Request<B>) -> Result<(), Refusal> {
             ));
         }
         (None, true) => {
-            check_expiry(query)?;
-            parameter(query, "X-Amz-SignedHeaders").unwrap_or_default().to_ascii_lowercase().replace("%3b", ";")
+            check_expiry(&query.expires)?;
+            query.signed_headers.to_ascii_lowercase()
         }
         (Some(header), false) => {
             let signed = names_in(header)?;
@@ -53,7 +62,8 @@ pub fn prepare<B>(request: &mut Request<B>) -> Result<(), Refusal> {
             signed
         }
     };
-    all_signed(request, &signed)
+    all_signed(request, &signed)?;
+    Ok(true)
 }
 
 /// An upload by HTML form.
@@ -63,28 +73,38 @@ pub fn is_form<B>(request: &Request<B>) -> bool {
     request.method() == Method::POST && kind.to_ascii_lowercase().starts_with("multipart/form-data")
 }
 
-/// The raw value of a query parameter.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.into_iter().find_map(|(n, value)| (n == name).then_some(value))
+/// What of a query concerns signatures. Names and values are decoded as `s3s` decodes them: an escaped name
+/// is the same name, and would else go unseen here and be obeyed there.
+#[derive(Default)]
+struct Parameters<'a> {
+    presigned: bool,
+    signed_headers: Cow<'a, str>,
+    expires: Cow<'a, str>,
+    version_2: bool,
 }
 
-/// Signature Version 2 proves nothing about the request's age or body.
-fn refuse_version_2(query: &str, header: Option<&str>) -> Result<(), Refusal> {
-    let in_query = parameter(query, "Signature").is_some() && parameter(query, "AWSAccessKeyId").is_some();
-    if in_query || header.is_some_and(|h| h.starts_with("AWS ")) {
-        return Err((
-            StatusCode::BAD_REQUEST,
-            "InvalidRequest",
-            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        ));
+impl<'a> Parameters<'a> {
+    fn read(query: &'a str) -> Self {
+        let mut found = Self::default();
+        let (mut signature, mut access_key) = (false, false);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "X-Amz-Signature" => found.presigned = true,
+                "X-Amz-SignedHeaders" => found.signed_headers = value,
+                "X-Amz-Expires" => found.expires = value,
+                "Signature" => signature = true,
+                "AWSAccessKeyId" => access_key = true,
+                _ => {}
+            }
+        }
+        found.version_2 = signature && access_key;
+        found
     }
-    Ok(())
 }
 
-fn check_expiry(query: &str) -> Result<(), Refusal> {
+fn check_expiry(expires: &str) -> Result<(), Refusal> {
     let refuse = |message| Err((StatusCode::BAD_REQUEST, "AuthorizationQueryParametersError", message));
-    match parameter(query, "X-Amz-Expires").unwrap_or_default() {
+    match expires {
         "" => Ok(()), // `s3s` names all parameters that are missing.
         text if text.starts_with('-') => refuse("X-Amz-Expires must be non-negative"),
         text => match text.parse::<u64>() {
@@ -163,6 +183,8 @@ mod tests {
         let signed = "/b/k?X-Amz-SignedHeaders=host%3Bx-amz-meta-a&X-Amz-Expires=60&X-Amz-Signature=0";
         assert_eq!(code(signed, &[("x-amz-meta-a", "1")]), None);
         assert_eq!(code(signed, &[("x-amz-copy-source", "/b/other")]), Some("AccessDenied"));
+        let escaped = "/b/k?X-Amz-SignedHeaders=host&X-Amz-Expires=60&X-Amz-%53ignature=0";
+        assert_eq!(code(escaped, &[("x-amz-copy-source", "/b/other")]), Some("AccessDenied"), "an escaped name");
         let header = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=x-amz-date, Signature=0";
         assert_eq!(code("/", &[("authorization", header), ("x-amz-date", "x")]), Some("AccessDenied"), "host");
         assert_eq!(code("/", &[("x-amz-meta-a", "nobody signs, nobody is asked")]), None);
@@ -194,6 +216,7 @@ mod tests {
         assert_eq!(code("/", &[("authorization", "Bearer abc")]), Some("InvalidArgument"));
         assert_eq!(code("/?X-Amz-Signature=0", &[("authorization", "AWS4-HMAC-SHA256 x")]), Some("InvalidArgument"));
         assert_eq!(code("/b/k?AWSAccessKeyId=a&Signature=b", &[]), Some("InvalidRequest"));
+        assert_eq!(code("/b/k?AWSAccessKey%49d=a&Signatur%65=b", &[]), Some("InvalidRequest"));
         let mut empty = request("/", &[("authorization", "")]);
         assert!(prepare(&mut empty).is_ok() && !empty.headers().contains_key(AUTHORIZATION));
     }
