@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::Either;
 use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -69,27 +70,39 @@ impl Stack {
         &self.gateway
     }
 
-    /// Answers a request. It runs to its end, and to its record, even when the connection breaks off.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<Sent> {
+    /// Answers a request. It runs to its end, and to its record, even when the connection breaks off: what it
+    /// takes for that is begun at once, for hyper drops an answer unpolled when it finds the peer gone.
+    pub fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Sent>> + Send + 'static {
         let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
         let agent = request.headers().get(USER_AGENT);
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let answer = Arc::clone(&self).answer_on_record(request, Arc::clone(&context));
-        let mut response = if reads {
+        let answer = if reads {
             // Nothing is left undone when a read's connection breaks but its record.
             let unrecorded = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
-            let response = answer.await;
-            unrecorded.settled();
-            response
+            Either::Left(async move {
+                let response = answer.await;
+                unrecorded.settled();
+                response
+            })
         } else {
-            self.tasks.spawn(answer).await.unwrap_or_else(|error| {
-                tracing::error!(%error, request = context.id, "a record ended in a panic");
-                broken_inside().map(|body| Sent::new(body, None))
+            let task = self.tasks.spawn(answer);
+            Either::Right(async move {
+                task.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, request = context.id, "a record ended in a panic");
+                    broken_inside().map(|body| Sent::new(body, None))
+                })
             })
         };
-        response.body_mut().hand_over();
-        response
+        answer.map(|mut response| {
+            response.body_mut().hand_over();
+            response
+        })
     }
 
     /// The answer with its record, as one piece of work: whoever hangs up in between has asked all the same.

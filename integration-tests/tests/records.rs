@@ -158,6 +158,7 @@ fn who_hangs_up_at_once_is_on_record() {
         stranger.object("DELETE", "mine", "k"),
         s3.object("DELETE", "mine", "k"),
         s3.object("PUT", "mine", "k").body("v"),
+        s3.object("GET", "mine", "k"),
     ]
     .map(|request| request.encode());
     for _ in 0..TIMES {
