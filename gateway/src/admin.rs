@@ -12,6 +12,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use http::header::USER_AGENT;
 use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
 use policy::operation::{AdminOperation, Operation};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::bootstrap::FirstSecret;
 use crate::clock;
@@ -54,7 +56,7 @@ pub struct Admin {
 
 /// The address of whoever asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+struct Peer(IpAddr);
 
 /// An API request was refused or failed.
 #[derive(Debug)]
@@ -154,6 +156,31 @@ impl Admin {
             .route("/metrics", get(metrics_page))
             .route("/v1/{*path}", any(api))
             .with_state(self)
+    }
+
+    /// Answers a request through the routes. It is begun at once, for hyper drops an answer unpolled when it finds
+    /// the peer gone, and runs to its end: a caller that goes away stops neither a commit nor what follows from it.
+    pub fn serve(
+        &self,
+        router: &Router,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let task = self.tasks.spawn(router.clone().oneshot(request));
+        async move {
+            match task.await {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(error) => {
+                    tracing::error!(%error, "an admin request ended in a panic");
+                    metrics::counter!("gotgan_panics_total").increment(1);
+                    let answer = Json(json!({ "error": "the server failed; its log says why" }));
+                    (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response()
+                }
+            }
+        }
     }
 
     /// Runs a request to its end and to its record.
@@ -272,15 +299,9 @@ async fn api(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
-    // A caller that goes away stops neither the commit nor what follows from it.
-    let task = admin.tasks.spawn(Arc::clone(&admin).answer(peer, request));
-    task.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an admin request ended in a panic");
-        metrics::counter!("gotgan_panics_total").increment(1);
-        let answer = Json(json!({ "error": "the server failed; its log says why" }));
-        (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response()
-    })
+    admin.answer(peer, request).await
 }
+
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let catalog = admin.gateway.catalog.health().map_err(|why| format!("catalog: {why}"));
     let store = admin.gateway.chunks.health().map_err(|why| format!("store: {why}"));

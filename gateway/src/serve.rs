@@ -8,8 +8,6 @@ use arc_swap::ArcSwap;
 use certs::authority::Authority;
 use certs::files::CertError;
 use certs::tls::ServerCertificate;
-use http::Request;
-use hyper::body::Incoming;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
 use policy::time::UtcMillis;
@@ -22,10 +20,9 @@ use storage::error::StoreError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::accept::Listener;
-use crate::admin::{Admin, Peer};
+use crate::admin::Admin;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, some};
@@ -216,18 +213,7 @@ impl Server {
         let router = self.admin.router();
         let admin = tokio::spawn(async move {
             opening.opened().await;
-            let answer = move |request: Request<Incoming>, peer| {
-                let router = router.clone();
-                async move {
-                    let mut request = request.map(axum::body::Body::new);
-                    request.extensions_mut().insert(Peer(peer));
-                    match router.oneshot(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    }
-                }
-            };
-            admin.run(stopped, answer).await;
+            admin.run(stopped, move |request, peer| opening.serve(&router, request, peer)).await;
         });
         signal.await;
         tracing::info!("stopping: requests under way finish first");
