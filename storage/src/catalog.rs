@@ -34,6 +34,10 @@ pub enum CatalogError {
     #[cfg(feature = "rocksdb")]
     #[error("catalog: {0}")]
     Database(#[from] rocksdb::Error),
+    /// The database could not be opened.
+    #[cfg(feature = "rocksdb")]
+    #[error("catalog: {0}")]
+    Open(#[from] crate::engine::OpenError),
     /// The catalog is shutting down.
     #[error("the catalog is stopping")]
     Stopped,

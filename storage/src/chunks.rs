@@ -92,8 +92,8 @@ impl ChunkStore {
     /// Opens or formats the store in `dir`.
     ///
     /// # Errors
-    /// `Lost` when segment files are there without an index; `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows
-    /// make no sense.
+    /// `Lost` when segment files are there without an index; `Open` when the index cannot be opened or made,
+    /// `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows make no sense.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
         let [segments, rows] = [dir.join("segments"), dir.join("index")];
         // An index that was lost must not be taken for one in which nothing exists: its files would go.
@@ -101,9 +101,7 @@ impl ChunkStore {
         if used && !Index::exists(&rows) {
             return Err(StoreError::Lost(dir.to_owned()));
         }
-        for made in [&segments, &rows] {
-            crate::dirs::make(made).map_err(|e| StoreError::io("create the store's directory", e))?;
-        }
+        crate::dirs::make(&segments).map_err(|e| StoreError::io("create the store's directory", e))?;
         let index = Index::open(&rows, &options.engine)?;
         let id = match index.store_id()? {
             Some(id) => id,

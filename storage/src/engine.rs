@@ -1,6 +1,15 @@
-//! The one RocksDB budget of a process: a block cache that the write buffers are charged to.
+//! The one RocksDB budget of a process: a block cache that the write buffers are charged to. Databases are
+//! opened here and nowhere else, so that each is held by one process and its journal is looked at first.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options, WriteBufferManager};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBufferManager};
+use rustix::fs::{FlockOperation, flock};
+
+mod journal;
 
 const CACHE_BYTES: usize = 128 << 20;
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
@@ -27,6 +36,58 @@ pub enum Content {
     Sealed,
 }
 
+/// A database could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OpenError {
+    /// Something that was acknowledged is broken.
+    #[error(
+        "{} is damaged at byte {at}, and what was written later is whole: a disk or memory failed; restore it from a backup. Nothing was changed",
+        .path.display()
+    )]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// Where it breaks.
+        at: u64,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another process", .0.display())]
+    Held(PathBuf),
+    /// The system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// RocksDB refused.
+    #[error(transparent)]
+    Database(#[from] rocksdb::Error),
+}
+
+impl OpenError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source: Arc::new(source) }
+    }
+}
+
+/// An open database, which no other process may touch.
+#[derive(Debug)]
+pub struct Database {
+    db: DB,
+    /// Let go after the database is closed. Not RocksDB's own lock: that one is lost with any other handle to its file.
+    _held: File,
+}
+
+impl std::ops::Deref for Database {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        &self.db
+    }
+}
+
 impl Default for Engine {
     fn default() -> Self {
         Self::new()
@@ -42,9 +103,24 @@ impl Engine {
         Self { cache, buffers }
     }
 
-    /// Options of a database.
-    #[must_use]
-    pub fn database(&self) -> Options {
+    /// Opens the database in `dir`, or makes it, with these column families.
+    ///
+    /// # Errors
+    /// `Damaged` when a journal lost what was acknowledged, `Held` when another process has it, else what the
+    /// system or RocksDB says.
+    pub fn open(&self, dir: &Path, families: &[(&str, Content)]) -> Result<Database, OpenError> {
+        let held =
+            crate::dirs::make(dir).and_then(|()| File::open(dir)).map_err(|source| OpenError::io(dir, source))?;
+        flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => OpenError::Held(dir.to_owned()),
+            other => OpenError::io(dir, other.into()),
+        })?;
+        journal::mend(dir)?;
+        let families = families.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, self.family(*content)));
+        Ok(Database { db: DB::open_cf_descriptors(&self.database(), dir, families)?, _held: held })
+    }
+
+    fn database(&self) -> Options {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -54,16 +130,15 @@ impl Engine {
         options.set_max_total_wal_size(256 << 20);
         options.set_keep_log_file_num(4);
         options.set_max_log_file_size(4 << 20);
-        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
-        // A tail may be cut off by a crash, a log that was synced and closed may not: its length is on record.
+        // What a crash may leave was cut off before: of what is left nothing may be broken.
+        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::AbsoluteConsistency);
+        // A log that was synced and closed may not be shorter: its length is on record.
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_bytes_per_sync(1 << 20);
         options
     }
 
-    /// Options of a column family.
-    #[must_use]
-    pub fn family(&self, content: Content) -> Options {
+    fn family(&self, content: Content) -> Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&self.cache);
         table.set_cache_index_and_filter_blocks(true);
@@ -86,58 +161,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use rocksdb::{ColumnFamilyDescriptor, DB, WriteOptions};
-
-    use super::*;
-
-    fn open(dir: &Path) -> Result<DB, rocksdb::Error> {
-        let engine = Engine::new();
-        let families = ["one", "two"].map(|name| ColumnFamilyDescriptor::new(name, engine.family(Content::Rows)));
-        DB::open_cf_descriptors(&engine.database(), dir, families)
-    }
-
-    fn logs(dir: &Path) -> Vec<std::path::PathBuf> {
-        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        let mut logs: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
-        logs.sort();
-        logs
-    }
-
-    fn cut(path: &Path, by: u64) {
-        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.set_len(file.metadata().unwrap().len() - by).unwrap();
-    }
-
-    /// Two logs of which both are needed: the first is closed because another family was flushed.
-    fn two_logs(dir: &Path) {
-        let db = open(dir).unwrap();
-        let mut synced = WriteOptions::default();
-        synced.set_sync(true);
-        for (family, key) in [("one", "a"), ("one", "b"), ("two", "c")] {
-            db.put_cf_opt(db.cf_handle(family).unwrap(), key, [7; 100], &synced).unwrap();
-        }
-        db.flush_cf(db.cf_handle("two").unwrap()).unwrap();
-        for key in ["d", "e"] {
-            db.put_cf_opt(db.cf_handle("one").unwrap(), key, [7; 100], &synced).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_closed_log_that_was_cut_short_is_told_and_a_torn_tail_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        two_logs(dir.path());
-        let log = logs(dir.path());
-        assert_eq!(log.len(), 2);
-        let whole = std::fs::read(&log[0]).unwrap();
-        cut(&log[0], 120);
-        assert!(open(dir.path()).is_err(), "what was synced before what is there is missing");
-        std::fs::write(&log[0], whole).unwrap();
-        cut(&log[1], 10);
-        let db = open(dir.path()).unwrap();
-        let has = |key: &str| db.get_cf(db.cf_handle("one").unwrap(), key).unwrap().is_some();
-        assert_eq!(["a", "b", "d", "e"].map(has), [true, true, true, false]);
-    }
-}
+mod tests;

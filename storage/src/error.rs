@@ -45,6 +45,10 @@ pub enum StoreError {
     #[cfg(feature = "rocksdb")]
     #[error("index: {0}")]
     Index(#[from] rocksdb::Error),
+    /// The index could not be opened.
+    #[cfg(feature = "rocksdb")]
+    #[error("index: {0}")]
+    Open(#[from] crate::engine::OpenError),
     /// A row or file that makes no sense.
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -77,6 +81,8 @@ impl StoreError {
             Self::Full { .. } | Self::Io { .. } | Self::Busy(_) | Self::Stopped => true,
             #[cfg(feature = "rocksdb")]
             Self::Index(_) => true,
+            #[cfg(feature = "rocksdb")]
+            Self::Open(_) => false,
             Self::Corrupt { .. }
             | Self::Absent(_)
             | Self::Residency(_)

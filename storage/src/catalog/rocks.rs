@@ -12,7 +12,7 @@ use policy::id::{BucketId, SessionId, TenantId, UploadId};
 use policy::name::{BucketName, ObjectKey};
 use policy::time::UtcMillis;
 use ring::digest::{SHA256, digest};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, ReadTier};
+use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,7 +22,7 @@ use super::{
     ListPage, ListQuery, Location, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow,
     VersionRow, keys,
 };
-use crate::engine::{Content, Engine};
+use crate::engine::{Content, Database, Engine};
 use crate::log::{self, LogEntry};
 use crate::reads::Reads;
 
@@ -74,7 +74,7 @@ pub(super) struct Job {
 /// What readers and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    db: DB,
+    db: Database,
     session: SessionRow,
     reads: Arc<Reads>,
     buckets: RwLock<Buckets>,
@@ -117,12 +117,9 @@ impl RocksCatalog {
     /// Opens the catalog in `dir`, closes what dead sessions left open, and begins this session.
     ///
     /// # Errors
-    /// `Database` when RocksDB refuses, `Corrupt` when rows make no sense or the directory cannot be made.
+    /// `Open` when the database cannot be opened or made, `Database` when RocksDB refuses, `Corrupt` when rows make no sense.
     pub fn open(dir: &Path, options: &CatalogOptions) -> Result<Arc<Self>, CatalogError> {
-        crate::dirs::make(dir).map_err(|e| CatalogError::Corrupt(format!("no directory {}: {e}", dir.display())))?;
-        let families =
-            FAMILIES.iter().map(|(name, content)| ColumnFamilyDescriptor::new(*name, options.engine.family(*content)));
-        let db = DB::open_cf_descriptors(&options.engine.database(), dir, families)?;
+        let db = options.engine.open(dir, FAMILIES)?;
         let session = SessionRow { id: options.session, stream: 0, opened: options.now, closed: None };
         let mut shared = Shared {
             db,

@@ -11,12 +11,12 @@
 use std::path::Path;
 
 use policy::id::{BodyId, SessionId, StoreId};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, ErrorKind, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::{ChunkId, Shape, Sums};
-use crate::engine::{Content, Engine};
+use crate::engine::{Content, Database, Engine};
 use crate::error::StoreError;
 use crate::placement::PoolId;
 
@@ -48,7 +48,7 @@ pub(super) struct FileRow {
 
 #[derive(Debug)]
 pub(super) struct Index {
-    db: DB,
+    db: Database,
 }
 
 const FAMILIES: [&str; 4] = ["chunks", "places", "open", "files"];
@@ -83,8 +83,7 @@ pub(super) struct Batch(WriteBatch);
 
 impl Index {
     pub fn open(dir: &Path, engine: &Engine) -> Result<Self, StoreError> {
-        let families = FAMILIES.iter().map(|name| ColumnFamilyDescriptor::new(*name, engine.family(Content::Rows)));
-        Ok(Self { db: DB::open_cf_descriptors(&engine.database(), dir, families)? })
+        Ok(Self { db: engine.open(dir, &FAMILIES.map(|name| (name, Content::Rows)))? })
     }
 
     /// Whether there is one in a directory.

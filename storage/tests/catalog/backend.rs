@@ -9,7 +9,7 @@ use policy::id::SessionId;
 use policy::time::UtcMillis;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
-use storage::engine::Engine;
+use storage::engine::{Engine, OpenError};
 use tempfile::TempDir;
 
 /// How long an abandoned session may take to end.
@@ -67,17 +67,12 @@ impl Drop for Rocks {
     }
 }
 
-/// An abandoned session holds the database's lock until its writer has noticed. Each attempt renames RocksDB's
-/// own log file, which the session that closes may remove meanwhile.
+/// An abandoned session holds the database until its writer has noticed.
 fn unlocked(dir: &Path, options: &CatalogOptions) -> Arc<RocksCatalog> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match RocksCatalog::open(dir, options) {
-            Err(CatalogError::Database(e))
-                if ["lock", "LOG.old"].iter().any(|why| e.to_string().contains(why)) && Instant::now() < deadline =>
-            {
-                std::thread::yield_now();
-            }
+            Err(CatalogError::Open(OpenError::Held(_))) if Instant::now() < deadline => std::thread::yield_now(),
             other => return other.unwrap(),
         }
     }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::chunk::Shape;
+use crate::engine::OpenError;
 use crate::geometry::SEGMENTS_PER_CHUNK;
 
 const CASES: u32 = 24;
@@ -177,7 +178,7 @@ impl Pair {
         let deadline = Instant::now() + Duration::from_secs(60);
         self.store = loop {
             match ChunkStore::open(self.dir.path(), &small(self.session)) {
-                Err(StoreError::Index(_)) if Instant::now() < deadline => std::thread::yield_now(),
+                Err(StoreError::Open(OpenError::Held(_))) if Instant::now() < deadline => std::thread::yield_now(),
                 other => break Some(other.unwrap()),
             }
         };
