@@ -21,6 +21,9 @@ const DELETES: usize = 512;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// Notes that wait for a batch that must be written anyway.
+const NOTES: usize = 1024;
+
 /// A written chunk without a row yet.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -72,7 +75,19 @@ struct Round {
     touched: BTreeMap<u64, Change>,
     /// Files to be synced first, held until their chunks have rows.
     synced: BTreeMap<u64, Hold>,
-    durable: bool,
+    /// Somebody waits for it, or will look whether it was done.
+    pressing: bool,
+}
+
+impl Round {
+    /// Only notes of this session are in it, which the collector makes again if they are lost: not worth a sync.
+    fn may_wait(&self) -> bool {
+        !self.pressing
+            && self.finished.is_empty()
+            && self.moved.is_empty()
+            && self.touched.is_empty()
+            && self.batch.len() < NOTES
+    }
 }
 
 /// Whom to answer what, if the batch is written.
@@ -123,8 +138,9 @@ impl Committer {
     pub fn run(self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(BATCH);
         let mut deletions = VecDeque::new();
+        let mut notes = Batch::default();
         while receive(&mut jobs, &mut waiting, deletions.is_empty()) {
-            let mut round = Round::default();
+            let mut round = Round { batch: std::mem::take(&mut notes), ..Round::default() };
             // What was asked in earlier rounds, whose rows are all written: nothing that it shall delete is overlooked.
             let mut failed = self.delete_some(&mut deletions, &mut round).err();
             for job in self.keep_small(&mut waiting) {
@@ -132,12 +148,19 @@ impl Committer {
                     failed = Some(error);
                 }
             }
+            if failed.is_none() && round.may_wait() {
+                notes = round.batch;
+                continue;
+            }
             let outcome = failed.map_or_else(|| self.write(&mut round), Err);
             if let (Err(error), Some(begun)) = (&outcome, deletions.front_mut()) {
                 begun.outcome = Err(error.clone());
             }
             self.answer(round, outcome);
         }
+        let mut last = Round { batch: notes, ..Round::default() };
+        let outcome = self.write(&mut last);
+        self.answer(last, outcome);
     }
 
     /// Writes the small chunks, neighbours in one go; each then is like any other that was written.
@@ -191,14 +214,18 @@ impl Committer {
                 for chunk in chunks {
                     self.add(round, pool, chunk)?;
                 }
-                round.durable = true;
+                round.pressing = true;
                 index.put_open(&mut round.batch, self.shared.session, body)
             }
             Rows::Delete { bodies, answer } => {
                 deletions.push_back(Deletion { bodies: bodies.into_iter(), outcome: Ok(()), answer });
                 Ok(())
             }
-            Rows::Settle { session, body } => index.drop_open(&mut round.batch, session, body),
+            Rows::Settle { session, body } => {
+                // Bodies of sessions that ended are looked up in the index until they are settled.
+                round.pressing |= session != self.shared.session;
+                index.drop_open(&mut round.batch, session, body)
+            }
             Rows::Move { from, chunks, answer } => {
                 // Rows that this very batch deletes must be seen.
                 self.write(round)?;
@@ -270,7 +297,7 @@ impl Committer {
             self.shared.index.drop_chunk(&mut round.batch, id, &row)?;
             self.shared.index.drop_open(&mut round.batch, row.session, id.body)?;
             gone(round, &row);
-            round.durable = true;
+            round.pressing = true;
         }
         Ok(())
     }
@@ -292,7 +319,7 @@ impl Committer {
             self.shared.index.drop_place(&mut round.batch, &old)?;
             gone(round, &old);
             self.add(round, 0.into(), chunk)?;
-            round.durable = true;
+            round.pressing = true;
         }
         Ok(())
     }
@@ -313,7 +340,7 @@ impl Committer {
             self.shared.index.put_file(&mut round.batch, *number, Some(row))?;
         }
         let batch = std::mem::take(&mut round.batch);
-        self.shared.index.write(batch, round.durable).inspect_err(|e| self.shared.poison(e))?;
+        self.shared.index.write(batch).inspect_err(|e| self.shared.poison(e))?;
         for (number, change) in &touched {
             self.shared.files.apply(*number, *change);
         }
@@ -334,7 +361,7 @@ impl Committer {
         }
         let mut batch = Batch::default();
         self.shared.index.put_file(&mut batch, number, None)?;
-        self.shared.index.write(batch, false).inspect_err(|e| self.shared.poison(e))?;
+        self.shared.index.write(batch).inspect_err(|e| self.shared.poison(e))?;
         self.shared.files.remove(number)
     }
 

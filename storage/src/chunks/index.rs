@@ -81,6 +81,13 @@ fn slot(id: ChunkId) -> u16 {
 #[derive(Default)]
 pub(super) struct Batch(WriteBatch);
 
+impl Batch {
+    /// Rows in it.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Index {
     pub fn open(dir: &Path, engine: &Engine) -> Result<Self, StoreError> {
         Ok(Self { db: engine.open(dir, &FAMILIES.map(|name| (name, Content::Rows)))? })
@@ -235,19 +242,25 @@ impl Index {
         Ok(())
     }
 
-    /// Writes a batch; `sync` makes it durable before this returns.
-    pub fn write(&self, batch: Batch, sync: bool) -> Result<(), StoreError> {
+    /// Writes a batch, durably: a journal in which batches that were not synced follow each other could not be
+    /// told from a damaged one.
+    pub fn write(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.0.is_empty() {
             return Ok(());
         }
-        let options = if sync { synced() } else { WriteOptions::default() };
-        Ok(self.db.write_opt(batch.0, &options)?)
+        Ok(self.db.write_opt(batch.0, &synced())?)
+    }
+
+    /// Rows that were ever written.
+    #[cfg(test)]
+    pub fn written(&self) -> u64 {
+        self.db.latest_sequence_number()
     }
 
     /// Makes the row of a chunk unreadable.
     #[cfg(test)]
     pub fn spoil(&self, id: ChunkId) {
-        self.db.put_cf(self.family("chunks").unwrap(), chunk_key(POOL.into(), id), [0xff]).unwrap();
+        self.db.put_cf_opt(self.family("chunks").unwrap(), chunk_key(POOL.into(), id), [0xff], &synced()).unwrap();
     }
 
     pub fn flush(&self) -> Result<(), StoreError> {

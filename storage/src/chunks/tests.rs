@@ -333,3 +333,20 @@ async fn a_store_stops_while_uploads_are_under_way() {
     assert!(matches!(under_way.finish().await, Err(StoreError::Stopped)));
     claim.settle();
 }
+
+#[tokio::test]
+async fn notes_that_waited_are_written_when_the_store_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 1, "KR");
+    let before = store.shared.index.written();
+    for body in 1..4 {
+        begin(&store, body).await.finish().await.unwrap().1.settle();
+    }
+    store.shutdown().await.unwrap();
+    let rows = store.shared.index.written() - before;
+    drop(store);
+    let store = open(dir.path(), 2, "KR");
+    assert!(store.unsettled(10).await.unwrap().is_empty());
+    // Of each body the rows of its chunk, its place, its file and its session, and its note.
+    assert_eq!(rows, 15);
+}
