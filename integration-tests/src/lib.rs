@@ -14,6 +14,7 @@
 //! | [`oracle`] | what the store must hold and list |
 //! | [`noise`] | bodies and choices from a printed seed |
 //! | [`disk`] | what lies under a directory: listings, needles, entropy |
+//! | [`power`] | what a disk may hold when the power goes |
 //! | [`clock`] | time as S3 writes it, and waiting for a condition |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a step of the harness that fails must fail its test at once")]
 
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod disk;
 pub mod noise;
 pub mod oracle;
+pub mod power;
 pub mod server;
 pub mod sign;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! The real binary on a directory of its own: started on free ports, killed, restarted, stopped.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -116,16 +117,38 @@ impl Store {
         self.try_start(arguments).unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
     }
 
+    /// Starts a server that must come up as the child of another program, which is named with its arguments.
+    #[must_use]
+    pub fn start_under(&self, program: &[OsString]) -> Server {
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).arg(binary());
+        self.spawn(command, &[]).unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
+    }
+
+    /// Takes over the root key of another store, whose data was put here.
+    pub fn copy_root_from(&self, folder: &Path) {
+        let own = self.root_key();
+        fs::create_dir(own.parent().unwrap()).unwrap();
+        for file in fs::read_dir(folder).unwrap() {
+            let from = file.unwrap().path();
+            fs::copy(&from, own.with_file_name(from.file_name().unwrap())).unwrap();
+        }
+    }
+
     /// Starts a server that may refuse to.
     ///
     /// # Errors
     /// The refusal, when the process ended before it was ready.
     pub fn try_start(&self, arguments: &[&str]) -> Result<Server, Refusal> {
+        self.spawn(Command::new(binary()), arguments)
+    }
+
+    fn spawn(&self, mut command: Command, arguments: &[&str]) -> Result<Server, Refusal> {
         let before = stamp(&self.data());
         let log = self.home.path().join("server.log");
         let out = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let begun = Instant::now();
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["serve", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(self.data())
             .args(arguments)
