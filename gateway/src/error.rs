@@ -43,6 +43,8 @@ impl Error {
     }
 }
 
+const NO_ROOM: &str = "The store has no room for new objects; reads and deletes go on";
+
 /// The one mapping from failures to S3 answers.
 impl From<Error> for S3Error {
     fn from(error: Error) -> Self {
@@ -62,14 +64,9 @@ impl From<Error> for S3Error {
                 unavailable("The store cannot write; an operator has been told")
             }
             Error::Commit(CommitError::Stopped) => unavailable("The server is stopping; please try again"),
-            Error::Store(StoreError::Full { .. }) => {
-                Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
-            }
+            Error::Store(StoreError::Full { .. }) | Error::Placement(PlacementError::Full) => unavailable(NO_ROOM),
             Error::Store(StoreError::Busy(e)) => {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
-            }
-            Error::Placement(PlacementError::Full) => {
-                Self::with_message(S3ErrorCode::ServiceUnavailable, "The store has no room for new objects")
             }
             Error::Placement(e) => {
                 Self::with_message(S3ErrorCode::AccessDenied, format!("No store may keep these bytes: {e}"))
@@ -117,6 +114,7 @@ fn refused(refusal: &Refusal) -> S3Error {
             (S3ErrorCode::InternalError, "A catalog row of the object is corrupt. It has been reported and stays")
         }
         Refusal::Busy => (S3ErrorCode::SlowDown, "What was deleted in the bucket is being tidied up; please try again"),
+        Refusal::Full => (S3ErrorCode::ServiceUnavailable, NO_ROOM),
         Refusal::Exists => (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again"),
     };
     S3Error::with_message(code, message)

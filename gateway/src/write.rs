@@ -18,7 +18,7 @@ use storage::chunk::{ChunkId, SealedChunk};
 use storage::chunks::{BodyWriter, Claim, Receipts};
 use storage::error::StoreError;
 use storage::geometry::{INLINE_MAX, SEGMENT_PLAIN, SEGMENTS_PER_CHUNK, STRIDE, TAG};
-use storage::placement::Placement;
+use storage::placement::{Placement, PlacementError};
 
 use crate::clock;
 use crate::error::Error;
@@ -391,7 +391,10 @@ fn too_short() -> Error {
 /// The placement of new bodies: the stores that the permit's residency admits.
 ///
 /// # Errors
-/// `Placement` when no store may keep them.
+/// `Placement` when no store may keep them, or there is no room for their rows.
 pub fn place(gateway: &Arc<Gateway>, permit: &policy::decide::Permit) -> Result<Placement, Error> {
+    if !gateway.catalog.has_room() {
+        return Err(PlacementError::Full.into());
+    }
     Ok(Placement::decide(permit, &[gateway.chunks.facts()], POOL.into())?)
 }

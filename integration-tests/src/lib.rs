@@ -12,6 +12,7 @@
 //! | [`xml`] | the few things that are read from answers |
 //! | [`sums`] | MD5, SHA and CRC, bit by bit where no library is at hand |
 //! | [`oracle`] | what the store must hold and list |
+//! | [`mount`] | a small file system of a test's own |
 //! | [`noise`] | bodies and choices from a printed seed |
 //! | [`disk`] | what lies under a directory: listings, needles, entropy |
 //! | [`power`] | what a disk may hold when the power goes |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod mount;
 pub mod noise;
 pub mod oracle;
 pub mod power;

@@ -76,6 +76,9 @@ pub enum Refusal {
     /// A row of it makes no sense: it stays until somebody looks.
     #[error("a row of it cannot be read")]
     Damaged,
+    /// The disk is nearly full, and the change would add something.
+    #[error("the catalog has no room")]
+    Full,
     /// What was deleted in the bucket must be tidied up first.
     #[error("the bucket is being tidied up")]
     Busy,
@@ -222,6 +225,25 @@ pub enum Change {
     Condemn(BodyId),
     /// The collector is done with these: condemned rows and garbage rows go.
     Forget(Vec<GarbageRow>),
+}
+
+impl Change {
+    /// Whether it needs space that only removals and records may use when there is little left.
+    #[must_use]
+    pub const fn adds(&self) -> bool {
+        match self {
+            Self::CreateBucket(_) | Self::PutVersion(_) | Self::CreateUpload(_) | Self::PutPart { .. } => true,
+            Self::None
+            | Self::UpdateBucket(_)
+            | Self::DeleteBucket { .. }
+            | Self::DeleteVersion { .. }
+            | Self::DeleteVersions { .. }
+            | Self::AbortUpload { .. }
+            | Self::PutControl(_)
+            | Self::Condemn(_)
+            | Self::Forget(_) => false,
+        }
+    }
 }
 
 /// A change with its access record.
@@ -380,7 +402,10 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<ControlItem>, CatalogError>;
-    /// Makes a change and its record durable together.
+    /// Whether changes that add something are taken; others are as long as anything can be written.
+    fn has_room(&self) -> bool;
+    /// Makes a change and its record durable together. With little room left a change that adds something is
+    /// refused as `Full`.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
     /// Log entries in order.
     async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError>;

@@ -162,6 +162,9 @@ impl ChunkStore {
     }
 
     fn ask_for_room(&self) -> bool {
+        if !self.shared.index.has_room() {
+            return false;
+        }
         match rustix::fs::statvfs(&self.shared.dir) {
             Ok(disk) => {
                 let free = disk.f_bavail.saturating_mul(disk.f_frsize);

@@ -15,6 +15,7 @@ pub mod chunks;
 #[cfg(feature = "rocksdb")]
 pub mod engine;
 pub mod dirs;
+pub mod reserve;
 pub mod catalog;
 pub mod log;
 pub mod reads;

@@ -22,9 +22,10 @@ use super::{
     ListPage, ListQuery, Location, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow,
     VersionRow, keys,
 };
-use crate::engine::{Content, Database, Engine};
+use crate::engine::{Content, Database, Engine, OpenError};
 use crate::log::{self, LogEntry};
 use crate::reads::Reads;
+use crate::reserve::Reserve;
 
 mod apply;
 mod list;
@@ -76,6 +77,7 @@ pub(super) struct Job {
 pub(super) struct Shared {
     db: Database,
     session: SessionRow,
+    reserve: Reserve,
     reads: Arc<Reads>,
     buckets: RwLock<Buckets>,
     poisoned: OnceLock<String>,
@@ -119,11 +121,14 @@ impl RocksCatalog {
     /// # Errors
     /// `Open` when the database cannot be opened or made, `Database` when RocksDB refuses, `Corrupt` when rows make no sense.
     pub fn open(dir: &Path, options: &CatalogOptions) -> Result<Arc<Self>, CatalogError> {
+        // First: on a full disk the database could not be opened either.
+        let reserve = Reserve::open(dir).map_err(|e| OpenError::io(dir, e))?;
         let db = options.engine.open(dir, FAMILIES)?;
         let session = SessionRow { id: options.session, stream: 0, opened: options.now, closed: None };
         let mut shared = Shared {
             db,
             session,
+            reserve,
             reads: Arc::new(Reads::default()),
             buckets: RwLock::default(),
             poisoned: OnceLock::new(),
@@ -413,7 +418,14 @@ impl Catalog for RocksCatalog {
         self.blocking(move |shared| shared.controls_page(kind, after.as_deref(), limit)).await
     }
 
+    fn has_room(&self) -> bool {
+        self.shared.reserve.look()
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        if !self.has_room() && commit.change.adds() {
+            return Err(CommitError::Refused(Refusal::Full));
+        }
         let Change::DeleteBucket { bucket } = commit.change else { return self.queue(commit).await };
         // The writer only looks briefly whether a bucket is empty; what is in its way is cleared beside it.
         match self.queue(commit.clone()).await {

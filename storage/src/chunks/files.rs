@@ -152,8 +152,16 @@ impl Files {
             _ => self.roll(&mut active)?,
         };
         while active.next + length > active.allocated {
-            file.allocate(active.allocated, STEP)?;
-            active.allocated += STEP;
+            active.allocated += match file.allocate(active.allocated, STEP) {
+                Ok(()) => STEP,
+                // The disk is nearly full: the chunk may fit all the same.
+                Err(StoreError::Full { .. }) => {
+                    let missing = active.next + length - active.allocated;
+                    file.allocate(active.allocated, missing)?;
+                    missing
+                }
+                Err(other) => return Err(other),
+            };
         }
         let offset = active.next;
         active.next += length;

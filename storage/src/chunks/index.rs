@@ -19,6 +19,7 @@ use crate::chunk::{ChunkId, Shape, Sums};
 use crate::engine::{Content, Database, Engine};
 use crate::error::StoreError;
 use crate::placement::PoolId;
+use crate::reserve::Reserve;
 
 const VERSION: u8 = 1;
 /// Slots of a pool.
@@ -49,6 +50,7 @@ pub(super) struct FileRow {
 #[derive(Debug)]
 pub(super) struct Index {
     db: Database,
+    reserve: Reserve,
 }
 
 const FAMILIES: [&str; 4] = ["chunks", "places", "open", "files"];
@@ -90,7 +92,9 @@ impl Batch {
 
 impl Index {
     pub fn open(dir: &Path, engine: &Engine) -> Result<Self, StoreError> {
-        Ok(Self { db: engine.open(dir, &FAMILIES.map(|name| (name, Content::Rows)))? })
+        // First: on a full disk the database could not be opened either.
+        let reserve = Reserve::open(dir).map_err(|e| StoreError::io("keep space for the index", e))?;
+        Ok(Self { db: engine.open(dir, &FAMILIES.map(|name| (name, Content::Rows)))?, reserve })
     }
 
     /// Whether there is one in a directory.
@@ -133,6 +137,11 @@ impl Index {
         let key = chunk_key(POOL.into(), id);
         let bytes = self.db.get_pinned_cf_opt(self.family("chunks")?, key, options)?;
         bytes.map(|b| decode("chunk row", &b)).transpose()
+    }
+
+    /// Whether its disk has room for rows of new chunks.
+    pub fn has_room(&self) -> bool {
+        self.reserve.look()
     }
 
     /// Every segment file that holds chunks.
@@ -248,6 +257,7 @@ impl Index {
         if batch.0.is_empty() {
             return Ok(());
         }
+        self.has_room();
         Ok(self.db.write_opt(batch.0, &synced())?)
     }
 

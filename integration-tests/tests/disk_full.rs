@@ -1,0 +1,127 @@
+//! A disk that fills up: what adds something is refused in a way that clients understand, reads and deletes go
+//! on and are on record to the last, and nothing is lost.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use integration_tests::clock::until;
+use integration_tests::mount::{free, in_own_namespace, small};
+use integration_tests::noise::body;
+use integration_tests::sums::md5_hex;
+use integration_tests::{Client, Server, Store};
+
+const DISK: u64 = 768 << 20;
+const MIB: u64 = 1 << 20;
+/// Under the margin of a disk of this size, and over what makes the reserve go.
+const LITTLE: u64 = DISK / 8 - 8 * MIB;
+
+/// What others write to the same disk.
+struct Others {
+    folder: PathBuf,
+    file: File,
+}
+
+impl Others {
+    /// Leaves so many bytes free.
+    fn leave(&self, bytes: u64) {
+        let block = vec![1; 1 << 20];
+        while let left = free(&self.folder).saturating_sub(bytes)
+            && left > 0
+        {
+            let size = left.min(block.len() as u64);
+            let end = self.file.metadata().unwrap().len();
+            // The last blocks may go to the file system's own needs.
+            if self.file.write_all_at(&block[..usize::try_from(size).unwrap()], end).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn go(&self) {
+        self.file.set_len(0).unwrap();
+    }
+}
+
+fn refused(s3: &Client, upload: &str) {
+    let no_room = |answer: integration_tests::Answer| answer.refused(503, "ServiceUnavailable").done();
+    for size in [10, 4096, 200_000, 5 << 20] {
+        no_room(s3.object("PUT", "full", "new").body(body(9, size)).send());
+    }
+    no_room(s3.part("full", "parts", upload, 2).body(body(9, 300_000)).send());
+    no_room(s3.object("POST", "full", "new").query("uploads", "").send());
+    no_room(s3.object("PUT", "full", "new").header("x-amz-copy-source", "/full/chunks").send());
+    no_room(s3.bucket("PUT", "another").send());
+    s3.get("full", "new").refused(404, "NoSuchKey").done();
+}
+
+/// Reads, lists and deletes; gives the number of requests.
+fn goes_on(s3: &Client, round: u32) -> usize {
+    s3.must_hold("full", "inline", &body(1, 50_000));
+    s3.must_hold("full", "chunks", &body(2, 6 << 20));
+    s3.bucket("GET", "full").query("list-type", "2").send().status(200).done();
+    let key = format!("old/{round}");
+    s3.must_hold("full", &key, &body(u64::from(round), 70_000));
+    s3.object("DELETE", "full", &key).send().status(204).done();
+    s3.get("full", &key).refused(404, "NoSuchKey").done();
+    6
+}
+
+fn filled(store: &Store) -> (Server, String) {
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("full");
+    s3.put("full", "inline", body(1, 50_000)).done();
+    s3.put("full", "chunks", body(2, 6 << 20)).done();
+    for round in 0..4 {
+        s3.put("full", &format!("old/{round}"), body(round, 70_000)).done();
+    }
+    let upload = s3.begin("full", "parts");
+    s3.part("full", "parts", &upload, 1).body(body(3, 5 << 20)).send().status(200).done();
+    (server, upload)
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_goes_on_with_the_rest() {
+    if !in_own_namespace("a_full_disk_refuses_what_is_new_and_goes_on_with_the_rest") {
+        return;
+    }
+    let store = Store::new();
+    let _disk = small(store.home(), DISK);
+    let (server, upload) = filled(&store);
+    let s3 = server.client();
+    let path = store.home().join("others");
+    let file = OpenOptions::new().write(true).create_new(true).open(path).unwrap();
+    let others = Others { folder: store.home().to_owned(), file };
+
+    others.leave(LITTLE);
+    until("writes are refused", || (s3.object("PUT", "full", "new").body("x").send().status == 503).then_some(()));
+    refused(&s3, &upload);
+    goes_on(&s3, 0);
+
+    // Nothing at all is left, but for what the server has kept.
+    others.leave(0);
+    let before = server.records().len();
+    let asked = goes_on(&s3, 1);
+    refused(&s3, &upload);
+    assert!(server.records().len() >= before + asked + 9, "every request is on record");
+    assert!(free(store.home()) > 0, "the reserve was given up");
+    server.kill9();
+
+    let server = store.start();
+    let s3 = server.client();
+    others.leave(0);
+    goes_on(&s3, 2);
+    refused(&s3, &upload);
+
+    others.go();
+    let taken = || s3.object("PUT", "full", "new").body(body(9, 5 << 20)).send().status == 200;
+    until("writes are taken again", || taken().then_some(()));
+    s3.must_hold("full", "new", &body(9, 5 << 20));
+    let part = s3.part("full", "parts", &upload, 2).body(body(4, 1000)).send().status(200).etag();
+    let parts = [(1, md5_hex(&body(3, 5 << 20))), (2, part)];
+    s3.complete("full", "parts", &upload, &parts).send().status(200).done();
+    goes_on(&s3, 3);
+    server.stop();
+    store.start().client().must_hold("full", "new", &body(9, 5 << 20));
+}

@@ -1,0 +1,191 @@
+//! Space on a database's disk that only records, removals and control changes may use (SECURITY.md rule 15).
+//!
+//! Changes that add something are refused while less than a margin is free. Others may fill the disk all the
+//! same, so some blocks are kept in a file and given up when it comes to that: what must go on, goes on.
+//! Space is looked at by whoever is about to write, at most every [`MOMENT`].
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::Errno;
+
+/// Free space that changes which add something leave alone: this, or an eighth of a small disk.
+const MARGIN: u64 = 256 << 20;
+/// Blocks that are kept: about 90,000 records; or an eighth of a small disk.
+const KEPT: u64 = 64 << 20;
+const MOMENT: Duration = Duration::from_millis(100);
+const FILE: &str = "reserve";
+
+/// The reserve of one directory.
+#[derive(Debug)]
+pub struct Reserve {
+    dir: PathBuf,
+    begun: Instant,
+    /// When the disk was looked at, in milliseconds since `begun`, and one more.
+    looked: AtomicU64,
+    room: AtomicBool,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+    /// The file system cannot keep blocks.
+    Never,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Disk {
+    size: u64,
+    free: u64,
+}
+
+impl Reserve {
+    /// The reserve of a directory, made or given up as the disk is now.
+    ///
+    /// # Errors
+    /// What the system says when it is asked about the disk.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        crate::dirs::make(dir)?;
+        let there = std::fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0);
+        let kept = Mutex::new(if there { Kept::Yes } else { Kept::No });
+        let (looked, room) = (AtomicU64::new(0), AtomicBool::new(true));
+        let reserve = Self { dir: dir.to_owned(), begun: Instant::now(), looked, room, kept };
+        let disk = disk(dir)?;
+        // Whatever its length says: after a loss of power its blocks may not be there.
+        if there && disk.free >= disk.margin() / 2 {
+            reserve.settle(Kept::No);
+        }
+        reserve.look_at(disk);
+        Ok(reserve)
+    }
+
+    /// Whether changes that add something are taken. To be asked before each write, whatever it is.
+    pub fn look(&self) -> bool {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let moment = u64::try_from(MOMENT.as_millis()).unwrap_or(0);
+        let looked = self.looked.load(Ordering::Acquire);
+        let due = looked == 0 || now >= looked - 1 + moment;
+        // One looks, the others go by what was seen before.
+        if due && self.looked.compare_exchange(looked, now + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            match disk(&self.dir) {
+                Ok(disk) => self.look_at(disk),
+                // Unknown is room: the write itself will tell.
+                Err(error) => tracing::warn!(%error, "free space is unknown"),
+            }
+        }
+        self.room.load(Ordering::Acquire)
+    }
+
+    fn look_at(&self, disk: Disk) {
+        let margin = disk.margin();
+        let kept = self.kept();
+        if kept == Kept::Yes && disk.free < margin / 2 {
+            self.give_up();
+        } else if kept == Kept::No && disk.free > margin + disk.kept() {
+            self.keep(disk.kept());
+        }
+        let room = self.kept() != Kept::No && disk.free > margin;
+        if self.room.swap(room, Ordering::AcqRel) != room {
+            let dir = self.dir.display();
+            if room {
+                tracing::info!(%dir, free = disk.free, "there is room again");
+            } else {
+                tracing::error!(%dir, free = disk.free, "the disk is nearly full: only reads and deletes go on");
+            }
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, kept: Kept) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    fn file(&self) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.dir.join(FILE))
+    }
+
+    fn keep(&self, size: u64) {
+        let done = self.file().and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, size)?));
+        match done {
+            Ok(()) => self.settle(Kept::Yes),
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+                tracing::warn!(dir = %self.dir.display(), "no blocks can be kept here: a full disk stops records too");
+                self.settle(Kept::Never);
+            }
+            // Others took the space meanwhile.
+            Err(error) => {
+                tracing::warn!(%error, "no space is kept for records");
+                self.give_up();
+            }
+        }
+    }
+
+    fn give_up(&self) {
+        match self.file().and_then(|file| file.set_len(0)) {
+            Ok(()) => tracing::warn!(dir = %self.dir.display(), "space that was kept is given up for records"),
+            Err(error) => tracing::error!(%error, "space that was kept could not be given up"),
+        }
+        self.settle(Kept::No);
+    }
+}
+
+impl Disk {
+    const fn margin(self) -> u64 {
+        if self.size / 8 < MARGIN { self.size / 8 } else { MARGIN }
+    }
+
+    const fn kept(self) -> u64 {
+        if self.size / 8 < KEPT { self.size / 8 } else { KEPT }
+    }
+}
+
+fn disk(dir: &Path) -> io::Result<Disk> {
+    let disk = statvfs(dir)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok(Disk { size: bytes(disk.f_blocks), free: bytes(disk.f_bavail) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn kept(dir: &Path) -> u64 {
+        std::fs::metadata(dir.join(FILE)).map_or(0, |file| file.len())
+    }
+
+    #[test]
+    fn blocks_are_kept_while_there_is_room_and_given_up_before_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::open(dir.path()).unwrap();
+        let look = |free: u64| {
+            reserve.look_at(Disk { size: 100 * GIB, free });
+            (reserve.room.load(Ordering::Acquire), kept(dir.path()))
+        };
+        assert_eq!(look(GIB), (true, KEPT));
+        assert_eq!(look(MARGIN - 1), (false, KEPT), "the margin is not for what adds something");
+        assert_eq!(look(MARGIN / 2 - 1), (false, 0), "others fill the disk: it is for records");
+        assert_eq!(look(MARGIN + 1), (false, 0), "its own blocks are not room");
+        assert_eq!(look(MARGIN + KEPT + 1), (true, KEPT));
+        drop(reserve);
+        assert_eq!(kept(dir.path()), KEPT);
+    }
+
+    #[test]
+    fn a_small_disk_keeps_a_share() {
+        let small = Disk { size: 80 << 20, free: 0 };
+        assert_eq!((small.margin(), small.kept()), (10 << 20, 10 << 20));
+    }
+}
