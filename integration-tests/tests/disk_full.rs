@@ -9,7 +9,8 @@ use integration_tests::clock::until;
 use integration_tests::mount::{free, in_own_namespace, small};
 use integration_tests::noise::body;
 use integration_tests::sums::md5_hex;
-use integration_tests::{Client, Server, Store};
+use integration_tests::wire::Wire;
+use integration_tests::{Client, Payload, Server, Store};
 
 const DISK: u64 = 768 << 20;
 const MIB: u64 = 1 << 20;
@@ -52,6 +53,12 @@ fn refused(s3: &Client, upload: &str) {
     no_room(s3.object("POST", "full", "new").query("uploads", "").send());
     no_room(s3.object("PUT", "full", "new").header("x-amz-copy-source", "/full/chunks").send());
     no_room(s3.bucket("PUT", "another").send());
+    // Whoever waits for a go-ahead sends no byte in vain.
+    let large = s3.object("PUT", "full", "new").payload(Payload::Unsigned).body(body(9, 5 << 20));
+    let (head, _) = large.loose_header("expect", "100-continue").encode();
+    let mut wire = Wire::connect(s3.address).unwrap();
+    wire.send(&head).unwrap();
+    assert_eq!(wire.head().unwrap().status, 503);
     s3.get("full", "new").refused(404, "NoSuchKey").done();
 }
 
@@ -104,7 +111,7 @@ fn a_full_disk_refuses_what_is_new_and_goes_on_with_the_rest() {
     let before = server.records().len();
     let asked = goes_on(&s3, 1);
     refused(&s3, &upload);
-    assert!(server.records().len() >= before + asked + 9, "every request is on record");
+    assert!(server.records().len() >= before + asked + 10, "every request is on record");
     assert!(free(store.home()) > 0, "the reserve was given up");
     server.kill9();
 

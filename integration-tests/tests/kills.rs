@@ -1,0 +1,189 @@
+//! `kill -9` in the middle of multipart uploads, copies and deletes: afterwards each object is wholly what it
+//! was or wholly what it was to be, no acknowledged upload or part is lost, and what nobody needs is collected.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use integration_tests::clock::until;
+use integration_tests::noise::{Noise, body};
+use integration_tests::{Answer, Client, Server, Store};
+
+const KILLS: u64 = 60;
+const PART: usize = 5 << 20;
+const SMALL: usize = 300_000;
+
+/// Seed and size; `None` when there is no object.
+type State = Option<(u64, usize)>;
+
+/// One key, changed by one step at a time.
+#[derive(Debug, Clone)]
+struct Object {
+    key: String,
+    state: State,
+    /// What the step that was under way would make of it.
+    wanted: Option<State>,
+}
+
+/// A multipart upload, as far as it was acknowledged.
+#[derive(Debug, Default)]
+struct Upload {
+    id: String,
+    parts: Vec<(u32, String)>,
+    /// Complete or abort was asked for.
+    ends: bool,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    /// Written by uploads, by copies, and deleted.
+    objects: [Object; 3],
+    /// What is copied.
+    source: (u64, usize),
+    upload: Upload,
+}
+
+fn content(state: (u64, usize)) -> Bytes {
+    body(state.0, state.1)
+}
+
+/// The answer, or `None` when the server died.
+fn ask(answer: std::io::Result<Answer>, status: u16) -> Option<Answer> {
+    answer.ok().map(|answer| answer.status(status))
+}
+
+impl Ledger {
+    fn step(&mut self, object: usize, state: State, ask: impl FnOnce(&mut Self) -> Option<Answer>) -> Option<()> {
+        self.objects[object].wanted = Some(state);
+        ask(self)?;
+        self.objects[object] = Object { state, wanted: None, ..self.objects[object].clone() };
+        Some(())
+    }
+
+    /// Goes through every stage until the server dies.
+    fn work(&mut self, s3: &Client, mut seed: u64) -> Option<()> {
+        loop {
+            seed += 1;
+            self.source = (seed, if seed % 2 == 0 { SMALL } else { PART + 77 });
+            // The source changes only between copies, so it needs no state of its own.
+            ask(s3.object("PUT", "kills", "source").body(content(self.source)).try_send(), 200)?;
+            self.copy(s3)?;
+            self.multipart(s3, seed)?;
+            self.delete(s3, seed)?;
+        }
+    }
+
+    fn copy(&mut self, s3: &Client) -> Option<()> {
+        let to = Some(self.source);
+        self.step(1, to, |ledger| {
+            let copy = s3.object("PUT", "kills", &ledger.objects[1].key).header("x-amz-copy-source", "/kills/source");
+            ask(copy.try_send(), 200)
+        })
+    }
+
+    fn multipart(&mut self, s3: &Client, seed: u64) -> Option<()> {
+        let key = self.objects[0].key.clone();
+        let begun = ask(s3.object("POST", "kills", &key).query("uploads", "").try_send(), 200)?;
+        self.upload = Upload { id: begun.xml("UploadId"), ..Upload::default() };
+        let data = body(seed, PART + 1000);
+        for (piece, number) in data.chunks(PART).zip(1..) {
+            let part = s3.part("kills", &key, &self.upload.id, number).body(Bytes::copy_from_slice(piece));
+            let etag = ask(part.try_send(), 200)?.etag();
+            self.upload.parts.push((number, etag));
+        }
+        self.upload.ends = true;
+        if seed % 4 == 3 {
+            let abort = s3.object("DELETE", "kills", &key).query("uploadId", &self.upload.id);
+            ask(abort.try_send(), 204)?;
+        } else {
+            self.step(0, Some((seed, data.len())), |ledger| {
+                ask(s3.complete("kills", &key, &ledger.upload.id, &ledger.upload.parts).try_send(), 200)
+            })?;
+        }
+        self.upload = Upload::default();
+        Some(())
+    }
+
+    fn delete(&mut self, s3: &Client, seed: u64) -> Option<()> {
+        let key = self.objects[2].key.clone();
+        let what = (seed, if seed % 2 == 0 { 1000 } else { SMALL });
+        self.step(2, Some(what), |_| ask(s3.object("PUT", "kills", &key).body(content(what)).try_send(), 200))?;
+        self.step(2, None, |_| ask(s3.object("DELETE", "kills", &key).try_send(), 204))
+    }
+
+    fn check(&mut self, s3: &Client, round: u64) {
+        for object in &mut self.objects {
+            let answer = s3.get("kills", &object.key);
+            let is = |state: &State| match state {
+                None => answer.status == 404,
+                Some(what) => answer.status == 200 && answer.body == content(*what),
+            };
+            let wanted = object.wanted.take();
+            let found = [Some(object.state), wanted].into_iter().flatten().find(is);
+            let size = answer.body.len();
+            object.state = found.unwrap_or_else(|| panic!("round {round}: {object:?}, {wanted:?}: {size} bytes"));
+        }
+        self.check_upload(s3, round);
+    }
+
+    /// An upload is there with its parts, unless its end was asked for: then it is there, or its end came.
+    fn check_upload(&mut self, s3: &Client, round: u64) {
+        let upload = std::mem::take(&mut self.upload);
+        if upload.id.is_empty() {
+            return;
+        }
+        let key = &self.objects[0].key;
+        let listed = s3.object("GET", "kills", key).query("uploadId", &upload.id).send();
+        if listed.status == 404 && upload.ends {
+            return;
+        }
+        let etags = listed.status(200).xml_all("ETag").join(" ");
+        for (number, etag) in &upload.parts {
+            assert!(etags.contains(etag.as_str()), "round {round}: part {number} of {etags} was acknowledged");
+        }
+        s3.object("DELETE", "kills", key).query("uploadId", &upload.id).send().status(204).done();
+    }
+}
+
+/// Bytes of chunks that exist.
+fn live(server: &Server) -> f64 {
+    let text = server.admin("/metrics").status(200).text();
+    let line = text.lines().find(|line| line.starts_with("gotgan_segment_bytes{kind=\"live\"}"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
+}
+
+#[test]
+fn sixty_kills_leave_everything_whole_and_nothing_behind() {
+    let mut noise = Noise::of_test(5);
+    let store = Store::new();
+    let mut server = store.start();
+    server.client().make_bucket("kills");
+    let object = |key: &str| Object { key: key.to_owned(), state: None, wanted: None };
+    let objects = ["parts", "copy", "deleted"].map(object);
+    let mut ledger = Ledger { objects, source: (0, 0), upload: Upload::default() };
+    for round in 0..KILLS {
+        let s3 = server.client();
+        let delay = Duration::from_micros(noise.below(250_000));
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| ledger.work(&s3, round * 1000));
+            // The fault comes at its time, whatever is under way.
+            let begun = Instant::now();
+            until("its time has come", || (begun.elapsed() > delay).then_some(()));
+            server.kill9();
+            assert!(worker.join().unwrap().is_none());
+        });
+        server = store.start();
+        assert!(server.start_took < Duration::from_secs(5), "round {round}: the start took {:?}", server.start_took);
+        ledger.check(&server.client(), round);
+    }
+    let s3 = server.client();
+    for key in ["parts", "copy", "deleted", "source"] {
+        s3.object("DELETE", "kills", key).send().status(204).done();
+    }
+    let listed = s3.bucket("GET", "kills").query("uploads", "").send().status(200);
+    for id in listed.xml_all("UploadId") {
+        s3.object("DELETE", "kills", "parts").query("uploadId", &id).send().status(204).done();
+    }
+    until("all chunks are collected", || (live(&server) == 0.0).then_some(()));
+    s3.bucket("DELETE", "kills").send().status(204).done();
+    server.stop();
+}
