@@ -22,6 +22,7 @@ use crate::gateway::Gateway;
 use crate::refusal::{self, plain};
 use crate::s3::Front;
 use crate::s3::admit::{Admission, Secrets};
+use crate::s3::framing;
 use crate::s3::host::Domains;
 use crate::s3::signing;
 use crate::seal::key::random;
@@ -132,6 +133,7 @@ impl Stack {
         }
         let again = without_bad_range(&request);
         let request = match Document::of(&request) {
+            _ if framing::is_announced(&request) => framing::set_aside(request, context),
             None => request.map(s3s::Body::from),
             Some(document) => document.watch(request, context),
         };

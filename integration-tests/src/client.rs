@@ -230,6 +230,12 @@ impl Outgoing<'_> {
         self
     }
 
+    /// When it is signed.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        self.at
+    }
+
     /// Leaves the signature out.
     #[must_use]
     pub const fn anonymous(mut self) -> Self {

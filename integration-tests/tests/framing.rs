@@ -212,6 +212,26 @@ fn a_client_that_drips_its_body_is_cut_off() {
     }
 }
 
+/// So is one that drips inside a frame that says it is long.
+#[test]
+fn a_client_that_drips_a_long_frame_is_cut_off() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("slow");
+    let length = 1_u64 << 30;
+    let put = s3.object("PUT", "slow", "k").payload(Payload::Claimed("STREAMING-UNSIGNED-PAYLOAD-TRAILER".to_owned()));
+    let put = put.header("x-amz-decoded-content-length", &length.to_string()).header("x-amz-trailer", "x-note");
+    let (head, _) = put.declare(length + 20).encode();
+    let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+    wire.send(&[&head[..], b"40000000\r\n"].concat()).unwrap();
+    let drip = Drip::start(&wire, vec![b'a'; 1000]);
+    let answer = wire.answer("PUT").unwrap();
+    assert_eq!((answer.status, answer.xml("Code").as_str()), (400, "RequestTimeout"), "{answer:?}");
+    drip.stop();
+    s3.get("slow", "k").refused(404, "NoSuchKey").done();
+}
+
 /// A document that drips is cut off as well, though no part of it is sealed.
 #[test]
 fn a_client_that_drips_a_document_is_cut_off() {

@@ -55,7 +55,8 @@ fn unframe(framed: &[u8], cut: usize) -> Result<(Vec<u8>, HeaderMap), FramingErr
     let mut decoder = Decoder::default();
     let mut out = Vec::new();
     for piece in framed.chunks(cut.max(1)) {
-        for content in decoder.feed(Bytes::copy_from_slice(piece))? {
+        let mut piece = Bytes::copy_from_slice(piece);
+        while let Some(content) = decoder.piece(&mut piece)? {
             out.extend_from_slice(&content);
         }
     }

@@ -12,7 +12,7 @@ use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precond
 
 use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use super::conditions;
-use super::framing::Content;
+use super::framing::{Content, frames};
 use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
 use super::{Call, unsupported};
 use crate::clock;
@@ -57,8 +57,7 @@ pub(super) async fn put_object(
     }
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
     let metadata = read_metadata!(req.input)?;
-    let mut content =
-        Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
+    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, frames(&req)?)?;
     let bucket = call.bucket()?;
     let name = object_key(&req.input.key)?;
     let precondition =

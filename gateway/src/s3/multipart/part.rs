@@ -15,7 +15,7 @@ use crate::read;
 use crate::s3::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use crate::s3::conditions::ReadConditions;
 use crate::s3::copy::{COPY_MAX, source_bucket, source_name};
-use crate::s3::framing::Content;
+use crate::s3::framing::{Content, frames};
 use crate::s3::get::open_object;
 use crate::s3::put::{aes256, commit_recorded, object_key};
 use crate::s3::{Call, timestamp};
@@ -38,8 +38,7 @@ pub(in crate::s3) async fn upload_part(
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let number = part_number(req.input.part_number)?;
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
-    let mut content =
-        Content::of(&req.headers, req.input.body.take(), req.input.content_length, req.trailing_headers.take())?;
+    let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, frames(&req)?)?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
     let upload = open_upload(gateway, bucket, &key, &req.input.upload_id).await?;
