@@ -1,33 +1,42 @@
-//! Listeners: connections are bounded, headers must come in time, peers that stop reading are cut
-//! off, and a shutdown lets requests finish.
+//! Listeners: connections are bounded, each has a deadline for whatever it does not do, peers that stop reading
+//! are cut off, and a shutdown lets requests finish.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
+use crate::activity::{Activity, Held, Look};
 use crate::pace::Paced;
 
-/// Headers must be complete within this (slow loris).
-const HEADER_TIME: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A peer that acknowledges nothing for so long is gone.
 const SILENCE_MS: u32 = 60_000;
+/// An HTTP/2 peer that answers no ping is looked for this often, and given as long.
+const PING: Duration = Duration::from_secs(20);
 /// How long a shutdown waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Longest head of a request; hyper would hold 400 KiB of one that never ends, for each connection.
+const HEAD_MAX: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 128;
 
 /// One address that is listened on.
 #[derive(Debug)]
@@ -36,22 +45,42 @@ pub struct Listener {
     pub socket: TcpListener,
     /// TLS, unless plain HTTP was allowed.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Most connections at once.
+    /// Bounds of its connections.
+    pub limits: ConnectionLimits,
+}
+
+/// Bounds of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Most at once.
     pub connections: usize,
+    /// The head of the first request must be complete within this.
+    pub first: Duration,
+    /// That of the next within this after the answer before it.
+    pub idle: Duration,
+}
+
+/// What answers requests.
+pub trait Answer: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// Answers a request.
+    fn respond(
+        self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
+
+    /// Something was no request, and was answered with this status.
+    fn malformed(&self, status: StatusCode, peer: IpAddr);
 }
 
 impl Listener {
     /// Serves until `stop` says so, then lets requests under way finish.
-    pub async fn run<S, F, B>(self, mut stop: watch::Receiver<bool>, service: S)
-    where
-        S: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let graceful = GracefulShutdown::new();
-        let room = Arc::new(Semaphore::new(self.connections));
+    pub async fn run(self, mut stop: watch::Receiver<bool>, service: impl Answer) {
+        let room = Arc::new(Semaphore::new(self.limits.connections));
+        let connections = TaskTracker::new();
         loop {
             // A permit first: what is not accepted waits in the kernel's bounded queue.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
@@ -68,15 +97,18 @@ impl Listener {
                     continue;
                 }
             };
-            let tls = self.tls.clone();
-            let (service, watcher) = (service.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                connection((stream, peer), tls, watcher, service).await;
+            let connection = Connection { peer, limits: self.limits, began: Instant::now(), stop: stop.clone() };
+            let (tls, service) = (self.tls.clone(), service.clone());
+            connections.spawn(async move {
+                connection.run(stream, tls, service).await;
                 drop(permit);
             });
         }
         drop(self.socket);
-        drain(graceful).await;
+        connections.close();
+        if timeout(DRAIN, connections.wait()).await.is_err() {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests that did not finish in time are cut off");
+        }
     }
 }
 
@@ -85,51 +117,122 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await.is_err();
 }
 
-async fn drain(graceful: GracefulShutdown) {
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = DRAIN.as_secs(), "requests that did not finish in time are cut off");
+struct Connection {
+    peer: SocketAddr,
+    limits: ConnectionLimits,
+    began: Instant,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream, tls: Option<Arc<ServerConfig>>, service: impl Answer) {
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%error, "socket options");
+        }
+        let Some(config) = tls else {
+            if let Some(version) = self.in_time(self.limits.first, version(&stream)).await {
+                self.serve(Paced::new(stream), version, service).await;
+            }
+            return;
+        };
+        let handshake = TlsAcceptor::from(config).accept(Paced::new(stream));
+        if let Some(stream) = self.in_time(HANDSHAKE_TIME, handshake).await {
+            let version = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Version::HTTP_2,
+                _ => Version::HTTP_11,
+            };
+            self.serve(stream, version, service).await;
+        }
+    }
+
+    /// What must happen before a connection serves anything.
+    async fn in_time<T>(&mut self, time: Duration, begins: impl Future<Output = std::io::Result<T>>) -> Option<T> {
+        let begun = tokio::select! {
+            begun = timeout(time, begins) => begun,
+            () = stopped(&mut self.stop) => return None,
+        };
+        match begun {
+            Ok(Ok(begun)) => return Some(begun),
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "a connection did not begin"),
+            Err(_) => tracing::debug!(peer = %self.peer, "a connection did not begin in time"),
+        }
+        None
+    }
+
+    async fn serve<T, A>(self, stream: T, version: Version, service: A)
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+        A: Answer,
+    {
+        let activity = Activity::new(self.limits.first.saturating_sub(self.began.elapsed()), self.limits.idle);
+        let (peer, answers, begun) = (self.peer, service.clone(), Arc::clone(&activity));
+        let answered = service_fn(move |request: Request<Incoming>| {
+            let under_way = Activity::begin(&begun);
+            let answer = answers.clone().respond(request, peer.ip());
+            async move { Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, version, under_way))) }
+        });
+        let (stream, timer) = (TokioIo::new(stream), TokioTimer::new());
+        let ended = if version == Version::HTTP_2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(timer).keep_alive_interval(Some(PING)).keep_alive_timeout(PING);
+            builder.max_concurrent_streams(STREAMS).adaptive_window(true);
+            hold(builder.serve_connection(stream, answered), &activity, self.stop).await
+        } else {
+            let mut builder = http1::Builder::new();
+            // `Activity` has the deadlines: one for both the silence before a head and the head.
+            builder.timer(timer).header_read_timeout(None).max_header_size(HEAD_MAX);
+            hold(builder.serve_connection(stream, answered), &activity, self.stop).await
+        };
+        if let Err(error) = ended {
+            if let Some(status) = malformed(&error) {
+                service.malformed(status, peer.ip());
+            }
+            tracing::debug!(%peer, %error, "connection");
+        }
     }
 }
 
-async fn connection<S, F, B>(
-    (stream, peer): (TcpStream, SocketAddr),
-    tls: Option<Arc<ServerConfig>>,
-    watcher: Watcher,
-    service: S,
-) where
-    S: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if let Err(error) = tune(&stream) {
-        tracing::debug!(%error, "socket options");
-    }
-    let hyper_service = service_fn(move |request| {
-        let answer = service(request, peer.ip());
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEADER_TIME)).adaptive_window(true);
-    let stream = Paced::new(stream);
-    let ended = match tls {
-        None => watcher.watch(builder.serve_connection(TokioIo::new(stream), hyper_service).into_owned()).await,
-        Some(config) => {
-            let handshake = TlsAcceptor::from(config).accept(stream);
-            match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
-                Ok(Ok(stream)) => {
-                    watcher.watch(builder.serve_connection(TokioIo::new(stream), hyper_service).into_owned()).await
-                }
-                Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
-                Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+/// What a client without TLS speaks: HTTP/2 begins with its preface, which comes in one piece.
+async fn version(stream: &TcpStream) -> std::io::Result<Version> {
+    let mut start = [0; 3];
+    let length = stream.peek(&mut start).await?;
+    Ok(if start.get(..length) == Some(b"PRI") { Version::HTTP_2 } else { Version::HTTP_11 })
+}
+
+/// Drives a connection to its end, which comes in time even when its peer does nothing for it.
+async fn hold<C: GracefulConnection>(
+    connection: C,
+    activity: &Activity,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stopped(&mut stop), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(activity.next_look(Instant::now())) => match activity.look(Instant::now()) {
+                Look::Again => {}
+                Look::Close => connection.as_mut().graceful_shutdown(),
+                Look::Drop => return Ok(()),
             }
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, error, "connection");
     }
+}
+
+/// What hyper answered to something that is no request; none when the connection failed otherwise.
+fn malformed(error: &hyper::Error) -> Option<StatusCode> {
+    if !error.is_parse() {
+        return None;
+    }
+    // A head ends before a URI that is too long for hyper would.
+    Some(match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    })
 }
 
 fn tune(stream: &TcpStream) -> std::io::Result<()> {

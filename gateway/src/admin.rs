@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use axum::{Json, Router};
 use http::header::USER_AGENT;
 use http::{Method, Request, StatusCode};
@@ -20,15 +20,19 @@ use policy::time::UtcMillis;
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
 use storage::catalog::{Change, Commit, ControlPut};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::accept::Answer;
 use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
 use crate::error::Error;
+use crate::fold::{Folds, Kind};
 use crate::gateway::Gateway;
 use crate::seal::key::random;
+use crate::stack::record_malformed;
 
 mod accounts;
 mod audit;
@@ -41,6 +45,8 @@ use auth::Nonces;
 const BODY_MAX: usize = 64 << 10;
 /// How long it may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// Requests under way; they go on when nobody waits for them any more.
+const TASKS_MAX: usize = 1024;
 
 /// Everything behind the admin address.
 #[derive(Debug)]
@@ -52,6 +58,7 @@ pub struct Admin {
     tasks: TaskTracker,
     first_secret: FirstSecret,
     opened: UtcMillis,
+    patience: Duration,
 }
 
 /// The address of whoever asks.
@@ -124,63 +131,24 @@ impl Call<'_> {
 }
 
 impl Admin {
-    /// The admin side of a gateway, which takes requests that were signed at `opened`, a whole second, or later.
+    /// The admin side of a gateway, which takes requests that were signed at `opened`, a whole second, or later,
+    /// and waits for the disk no longer than `patience`.
     #[must_use]
     pub fn new(
         gateway: Arc<Gateway>,
         catalog: Arc<RocksCatalog>,
         prometheus: PrometheusHandle,
         first_secret: FirstSecret,
-        opened: UtcMillis,
+        (opened, patience): (UtcMillis, Duration),
     ) -> Arc<Self> {
         let (nonces, tasks) = (Nonces::default(), TaskTracker::new());
-        Arc::new(Self { gateway, catalog, prometheus, nonces, tasks, first_secret, opened })
-    }
-
-    /// Returns when requests can have been signed late enough.
-    pub async fn opened(&self) {
-        tokio::time::sleep(Duration::from_millis(self.opened.0.saturating_sub(clock::now().0))).await;
+        Arc::new(Self { gateway, catalog, prometheus, nonces, tasks, first_secret, opened, patience })
     }
 
     /// Requests under way.
     #[must_use]
     pub const fn tasks(&self) -> &TaskTracker {
         &self.tasks
-    }
-
-    /// Its routes.
-    pub fn router(self: Arc<Self>) -> Router {
-        Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(metrics_page))
-            .route("/v1/{*path}", any(api))
-            .with_state(self)
-    }
-
-    /// Answers a request through the routes. It is begun at once, for hyper drops an answer unpolled when it finds
-    /// the peer gone, and runs to its end: a caller that goes away stops neither a commit nor what follows from it.
-    pub fn serve(
-        &self,
-        router: &Router,
-        request: Request<Incoming>,
-        peer: IpAddr,
-    ) -> impl Future<Output = Response> + Send + use<> {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer));
-        let task = self.tasks.spawn(router.clone().oneshot(request));
-        async move {
-            match task.await {
-                Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
-                Err(error) => {
-                    tracing::error!(%error, "an admin request ended in a panic");
-                    metrics::counter!("gotgan_panics_total").increment(1);
-                    let answer = Json(json!({ "error": "the server failed; its log says why" }));
-                    (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response()
-                }
-            }
-        }
     }
 
     /// Runs a request to its end and to its record.
@@ -193,13 +161,11 @@ impl Admin {
             Ok(answer) => (StatusCode::OK, answer, None),
             Err(failure) => (failure.status, json!({ "error": failure.message }), Some(failure.message)),
         };
-        if context.recorded_status().is_none() {
-            let opening = context.opening(status.as_u16(), error);
-            if let Err(error) = self.gateway.recorder.append(None, context.time, &opening).await {
-                tracing::error!(%error, "no access record, so no answer");
-                return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the access log cannot be written" })))
-                    .into_response();
-            }
+        if context.recorded_status().is_none()
+            && let Err(error) = self.record(&context, status, error).await
+        {
+            tracing::error!(%error, "no access record, so no answer");
+            return does_not_answer("the access log cannot be written");
         }
         if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {
             answer.insert("request_id".to_owned(), Value::String(id));
@@ -207,13 +173,23 @@ impl Admin {
         (status, Json(answer)).into_response()
     }
 
+    /// Administration is the platform's matter, whoever asks for it.
+    async fn record(&self, context: &RequestContext, status: StatusCode, error: Option<String>) -> Result<(), Error> {
+        if context.account().is_none() {
+            return context.record(&self.gateway.recorder, status.as_u16(), error).await;
+        }
+        let opening = context.opening(status.as_u16(), error);
+        self.gateway.recorder.append(None, context.time, &opening).await?;
+        Ok(())
+    }
+
     async fn run(&self, request: Request<Body>, context: &Arc<RequestContext>) -> Result<Value, Failure> {
         let (parts, body) = request.into_parts();
-        let body = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_MAX))
+        let body = timeout(BODY_TIME, axum::body::to_bytes(body, BODY_MAX))
             .await
             .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
             .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broke off"))?;
-        let path: Vec<&str> = parts.uri.path().trim_start_matches("/v1/").split('/').collect();
+        let path: Vec<&str> = parts.uri.path().strip_prefix("/v1/").unwrap_or_default().split('/').collect();
         let operation =
             route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
         context.named(operation.name(), None, None);
@@ -278,6 +254,68 @@ impl Admin {
     }
 }
 
+/// The admin side as a listener serves it.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    admin: Arc<Admin>,
+    router: Router,
+}
+
+impl Routes {
+    /// Health, metrics and API. Whatever is none of them is on record as a request of the API that is refused.
+    #[must_use]
+    pub fn new(admin: &Arc<Admin>) -> Self {
+        let router = Router::new()
+            .route("/healthz", get(healthy).fallback(api))
+            .route("/readyz", get(ready).fallback(api))
+            .route("/metrics", get(metrics_page).fallback(api))
+            .fallback(api)
+            .with_state(Arc::clone(admin));
+        Self { admin: Arc::clone(admin), router }
+    }
+
+    /// Returns when requests can have been signed late enough.
+    pub async fn opened(&self) {
+        tokio::time::sleep(Duration::from_millis(self.admin.opened.0.saturating_sub(clock::now().0))).await;
+    }
+}
+
+impl Answer for Routes {
+    type Body = Body;
+
+    /// Answers a request through the routes. It is begun at once, for hyper drops an answer unpolled when it finds
+    /// the peer gone, and runs to its end: a caller that goes away stops neither a commit nor what follows from it.
+    fn respond(self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Response> + Send + 'static {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let crowded = self.admin.tasks.len() >= TASKS_MAX;
+        let task = (!crowded).then(|| self.admin.tasks.spawn(self.router.clone().oneshot(request)));
+        let patience = BODY_TIME + self.admin.patience;
+        async move {
+            let Some(task) = task else { return does_not_answer("too many requests are under way") };
+            match timeout(patience, task).await {
+                Ok(Ok(Ok(response))) => response,
+                Ok(Ok(Err(never))) => match never {},
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "an admin request ended in a panic");
+                    metrics::counter!("gotgan_panics_total").increment(1);
+                    let answer = Json(json!({ "error": "the server failed; its log says why" }));
+                    (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response()
+                }
+                Err(_) => does_not_answer("the store does not answer in time"),
+            }
+        }
+    }
+
+    fn malformed(&self, status: StatusCode, peer: IpAddr) {
+        self.admin.tasks.spawn(record_malformed(Arc::clone(&self.admin.gateway), status, peer));
+    }
+}
+
+fn does_not_answer(why: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why }))).into_response()
+}
+
 fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
     match (method.as_str(), path) {
         ("GET", ["tenants"]) => Some(AdminOperation::TenantList),
@@ -302,7 +340,19 @@ async fn api(
     admin.answer(peer, request).await
 }
 
-async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+/// Counted into one record per source and minute: nothing of anybody is in the answer, and it must come when the
+/// log cannot be written.
+fn count_health(admin: &Admin, peer: IpAddr, path: &str) {
+    let _written = Folds::take(&admin.gateway.recorder, (Kind::Health, peer), clock::now(), path.as_bytes());
+}
+
+async fn healthy(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> &'static str {
+    count_health(&admin, peer, "/healthz");
+    "ok\n"
+}
+
+async fn ready(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Response {
+    count_health(&admin, peer, "/readyz");
     let catalog = admin.gateway.catalog.health().map_err(|why| format!("catalog: {why}"));
     let store = admin.gateway.chunks.health().map_err(|why| format!("store: {why}"));
     match catalog.and(store) {
@@ -311,7 +361,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn metrics_page(State(admin): State<Arc<Admin>>) -> String {
+async fn metrics_page(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> String {
+    count_health(&admin, peer, "/metrics");
     let (commits, batches) = admin.catalog.counters();
     metrics::counter!("gotgan_commits_total").absolute(commits);
     metrics::counter!("gotgan_commit_batches_total").absolute(batches);

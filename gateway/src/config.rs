@@ -94,6 +94,13 @@ pub struct Root {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Seconds in which a new connection must have sent the head of its first request.
+    pub first_request_seconds: u64,
+    /// Seconds in which the next must have come on a connection where nothing is under way.
+    pub idle_seconds: u64,
+    /// Seconds without progress after which a request is told to come back: the disk does not answer. Above the 30
+    /// that a client has for the next 128 KiB, else clients are turned away for being slow.
+    pub stall_seconds: u64,
 }
 
 /// What the server says on standard error.
@@ -140,7 +147,7 @@ impl Default for Listen {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096 }
+        Self { connections: 4096, first_request_seconds: 20, idle_seconds: 75, stall_seconds: 45 }
     }
 }
 
@@ -261,6 +268,16 @@ impl Config {
         }
         if self.limits.connections == 0 {
             return refuse("limits.connections", "0 would serve nobody".to_owned());
+        }
+        let Limits { first_request_seconds, idle_seconds, stall_seconds, .. } = self.limits;
+        for (key, seconds) in [
+            ("limits.first_request_seconds", first_request_seconds),
+            ("limits.idle_seconds", idle_seconds),
+            ("limits.stall_seconds", stall_seconds),
+        ] {
+            if !(1..=86_400).contains(&seconds) {
+                return refuse(key, format!("{seconds} is not between a second and a day"));
+            }
         }
         if !["text", "json"].contains(&self.log.format.as_str()) {
             return refuse("log.format", format!("{:?} is neither text nor json", self.log.format));
@@ -430,6 +447,8 @@ mod tests {
             "[tls]\ncertificate = \"c.pem\"",
             "region = \"Seoul!\"",
             "[limits]\nconnections = 0",
+            "[limits]\nidle_seconds = 0",
+            "[limits]\nstall_seconds = 99999999",
             "[log]\nformat = \"xml\"",
             "[log]\nfilter = \"a=b=c\"",
         ] {

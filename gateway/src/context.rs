@@ -2,8 +2,9 @@
 //! station adds its facts, and the access record is made from it whatever happens.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -13,6 +14,7 @@ use policy::time::UtcMillis;
 use storage::catalog::BucketRow;
 
 use crate::error::Error;
+use crate::fold::{Folds, Kind};
 use crate::identity::Account;
 use crate::record::{Access, Content, Recorder};
 use crate::s3::signing::Refusal;
@@ -36,6 +38,8 @@ pub struct RequestContext {
     pub started: Instant,
     source: IpAddr,
     user_agent: Option<String>,
+    /// Microseconds from its arrival to the last sign of life.
+    moved: AtomicU64,
     facts: Mutex<Facts>,
 }
 
@@ -62,6 +66,7 @@ struct Facts {
     trusted: bool,
     signed: bool,
     recording: bool,
+    folded: bool,
 }
 
 /// A request that policy permitted: what a handler needs, and takes exactly once.
@@ -83,7 +88,24 @@ impl RequestContext {
     pub fn new(id: String, time: UtcMillis, source: IpAddr, agent: Option<&HeaderValue>) -> Self {
         let kept = |v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()).chars().take(AGENT_MAX).collect();
         let user_agent = agent.map(kept);
-        Self { id, time, started: Instant::now(), source, user_agent, facts: Mutex::default() }
+        let (started, moved) = (Instant::now(), AtomicU64::new(0));
+        Self { id, time, started, source, user_agent, moved, facts: Mutex::default() }
+    }
+
+    /// Something of it was done: it does not stall.
+    pub fn moves(&self) {
+        self.moved.store(self.elapsed_us(), Ordering::Relaxed);
+    }
+
+    /// Returns when nothing of it was done for so long.
+    pub async fn stalls(&self, patience: Duration) {
+        loop {
+            let due = self.started + Duration::from_micros(self.moved.load(Ordering::Relaxed)) + patience;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due.into()).await;
+        }
     }
 
     /// The context of the request that this task serves.
@@ -155,16 +177,44 @@ impl RequestContext {
         facts.offset = offset;
     }
 
-    /// Appends the opening record; returns when it is durable. Once it is queued it gets there, whoever waits.
+    /// Appends the opening record, or counts the request into one for many when nobody was authenticated; returns
+    /// when it is durable. Once it is queued it gets there, whoever waits.
     ///
     /// # Errors
     /// When the log cannot be written: the request then fails.
-    pub async fn record(&self, recorder: &Recorder, status: u16, error: Option<String>) -> Result<(), Error> {
-        let record = recorder.seal(self.tenant(), self.time, &self.opening(status, error)).await?;
-        self.facts().recording = true;
-        recorder.append_sealed(record).await?;
+    pub async fn record(&self, recorder: &Arc<Recorder>, status: u16, error: Option<String>) -> Result<(), Error> {
+        let opening = self.opening(status, error);
+        if let Some(mut written) = self.fold(recorder, &opening)? {
+            let written = written.wait_for(Option::is_some).await.is_ok_and(|written| *written == Some(true));
+            if !written {
+                return Err(Error::Missing("record"));
+            }
+        } else {
+            let record = recorder.seal(self.tenant(), self.time, &opening).await?;
+            self.facts().recording = true;
+            recorder.append_sealed(record).await?;
+        }
         self.recorded(status);
         Ok(())
+    }
+
+    fn fold(&self, recorder: &Arc<Recorder>, opening: &Content) -> Result<Option<crate::fold::Written>, Error> {
+        if self.account().is_some() {
+            return Ok(None);
+        }
+        let content = postcard::to_stdvec(opening).map_err(|e| Error::Corrupt(e.to_string()))?;
+        let written = Folds::take(recorder, (Kind::Refusals, self.source), self.time, &content);
+        if written.is_some() {
+            let mut facts = self.facts();
+            (facts.recording, facts.folded) = (true, true);
+        }
+        Ok(written)
+    }
+
+    /// Whether the request has no record of its own, and so no closing one.
+    #[must_use]
+    pub fn is_folded(&self) -> bool {
+        self.facts().folded
     }
 
     /// Whether an opening record is on its way or there.

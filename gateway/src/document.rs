@@ -78,6 +78,7 @@ impl Document {
                 async move {
                     let (mut body, mut text) = arriving?;
                     let next = timeout_at(until, body.next()).await;
+                    context.moves();
                     let refusal = match &next {
                         Ok(Some(Ok(bytes))) if text.len() + bytes.len() > XML_MAX => Some(TOO_LARGE),
                         Ok(Some(Ok(bytes))) => {

@@ -31,6 +31,9 @@ pub enum Error {
     /// Stored bytes make no sense.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
+    /// The disk does not answer.
+    #[error("the disk does not answer in time")]
+    Stalled,
     /// The client broke its own promise.
     #[error("{1}")]
     Client(S3ErrorCode, String),
@@ -63,6 +66,7 @@ impl From<Error> for S3Error {
                 tracing::error!(why, "the catalog takes no more writes");
                 unavailable("The store cannot write; an operator has been told")
             }
+            Error::Stalled => unavailable("The store does not answer in time; please try again"),
             Error::Commit(CommitError::Stopped) => unavailable("The server is stopping; please try again"),
             Error::Store(StoreError::Full { .. }) | Error::Placement(PlacementError::Full) => unavailable(NO_ROOM),
             Error::Store(StoreError::Busy(e)) => {

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod accounts;
+mod activity;
 pub mod admin;
 pub mod bootstrap;
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod digest;
 mod document;
 pub mod error;
+mod fold;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;

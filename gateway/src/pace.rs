@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// Once a write had to wait, the peer must take [`WINDOW_BYTES`], or all there is, within this time.
-const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 /// About 4 KiB per second, as bodies must arrive.
-const WINDOW_BYTES: usize = 128 * 1024;
+pub(crate) const WINDOW_BYTES: usize = 128 * 1024;
 
 /// A stream with a deadline on writes that wait.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use policy::id::{SessionId, TenantId};
 use policy::time::UtcMillis;
@@ -15,6 +16,7 @@ use storage::catalog::{Catalog, Change, Commit};
 use storage::log::{LogEntry, LogPosition, Record, RecordKind};
 
 use crate::error::Error;
+use crate::fold::Folds;
 use crate::keys::KeyRing;
 use crate::seal::key::random;
 use crate::seal::suite::TAG;
@@ -91,6 +93,23 @@ pub struct Control {
     pub detail: String,
 }
 
+/// Requests that stand on record together (SECURITY.md rule 15).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded {
+    /// `refusals` before authentication, or `health`.
+    pub kind: String,
+    /// Address or network that they came from; `others` when there were too many to tell apart.
+    pub source: String,
+    /// How many.
+    pub count: u64,
+    /// When the first arrived.
+    pub first: UtcMillis,
+    /// When the last arrived.
+    pub last: UtcMillis,
+    /// SHA-256 over what their own records would have said, in order.
+    pub digest: [u8; 32],
+}
+
 /// The sealed content of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
@@ -100,12 +119,14 @@ pub enum Content {
     Closing(Closing),
     /// A control event.
     Control(Control),
+    /// Many requests of one source.
+    Folded(Folded),
 }
 
 impl Content {
     const fn kind(&self) -> RecordKind {
         match self {
-            Self::Opening(_) => RecordKind::Opening,
+            Self::Opening(_) | Self::Folded(_) => RecordKind::Opening,
             Self::Closing(_) => RecordKind::Closing,
             Self::Control(_) => RecordKind::Control,
         }
@@ -122,6 +143,8 @@ pub struct Recorder {
     session: SessionId,
     counter: AtomicU64,
     log_keys: RwLock<LogKeys>,
+    patience: Duration,
+    pub(crate) folds: Folds,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -131,10 +154,11 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// A recorder of this run.
+    /// A recorder of this run, which waits for the disk no longer than `patience`.
     #[must_use]
-    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyRing>, session: SessionId) -> Self {
-        Self { catalog, keys, session, counter: AtomicU64::new(0), log_keys: RwLock::new(HashMap::new()) }
+    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyRing>, session: SessionId, patience: Duration) -> Self {
+        let (counter, log_keys, folds) = (AtomicU64::new(0), RwLock::new(HashMap::new()), Folds::default());
+        Self { catalog, keys, session, counter, log_keys, patience, folds }
     }
 
     /// Seals a record, to be committed with the change that it describes.
@@ -172,9 +196,10 @@ impl Recorder {
     /// Appends a sealed record of its own and returns when it is durable.
     ///
     /// # Errors
-    /// `Commit` when the log cannot be written.
+    /// `Commit` when the log cannot be written, `Stalled` when it is not in time.
     pub async fn append_sealed(&self, record: Record) -> Result<LogPosition, Error> {
-        let done = self.catalog.commit(Commit { change: Change::None, record: Some(record) }).await?;
+        let commit = self.catalog.commit(Commit { change: Change::None, record: Some(record) });
+        let done = tokio::time::timeout(self.patience, commit).await.map_err(|_| Error::Stalled)??;
         done.position.ok_or(Error::Missing("log position"))
     }
 

@@ -99,7 +99,7 @@ impl Drop for Watch {
         metrics::counter!("gotgan_sent_bytes_total").increment(self.sent);
         let planned = self.context.recorded_status() == Some(self.status);
         let outcome = self.outcome();
-        if planned && outcome == "complete" && self.context.started.elapsed() < LONG {
+        if self.context.is_folded() || planned && outcome == "complete" && self.context.started.elapsed() < LONG {
             return;
         }
         let closing = Content::Closing(Closing {

@@ -21,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Listener;
-use crate::admin::Admin;
+use crate::accept::{ConnectionLimits, Listener};
+use crate::admin::{Admin, Routes};
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, some};
@@ -134,8 +134,13 @@ impl Server {
         let issued = node::identity(&home, &config.node, now)?;
         let certificate = certificate(config, &home)?;
         let tls = certificate.as_ref().map(ServerCertificate::config).transpose()?;
-        let [s3, admin] =
-            sockets.map(|socket| Listener { socket, tls: tls.clone(), connections: config.limits.connections });
+        let limits = ConnectionLimits {
+            connections: config.limits.connections,
+            first: Duration::from_secs(config.limits.first_request_seconds),
+            idle: Duration::from_secs(config.limits.idle_seconds),
+        };
+        let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), limits });
+        let patience = Duration::from_secs(config.limits.stall_seconds);
         let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
         let place = node::describe(&issued.identity);
         let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
@@ -157,7 +162,7 @@ impl Server {
             chunks,
             reads: catalog.reads(),
             identities: Arc::new(Identities::new(Arc::clone(&shared), Arc::clone(&keys))),
-            recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session)),
+            recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session, patience)),
             keys,
             catalog: shared,
             pool,
@@ -172,10 +177,11 @@ impl Server {
         }
         let first = bootstrap::run(&gateway, &home, (&s3_url, &admin_url), replace_administrator_secret).await?;
         let first_secret = FirstSecret::load(&gateway).await?;
-        let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain));
+        let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain), patience);
         let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
         let opened = admin_opening(now, home.fresh);
-        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, opened);
+        let admin_side =
+            Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, (opened, patience));
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
             home,
@@ -207,13 +213,12 @@ impl Server {
         };
         let jobs = jobs.start(&stopped);
         let [s3, admin] = self.listeners;
-        let stack = Arc::clone(&self.stack);
-        let s3 = tokio::spawn(s3.run(stopped.clone(), move |request, peer| Arc::clone(&stack).serve(request, peer)));
-        let [admin_side, opening] = [Arc::clone(&self.admin), Arc::clone(&self.admin)];
-        let router = self.admin.router();
+        let s3 = tokio::spawn(s3.run(stopped.clone(), Arc::clone(&self.stack)));
+        let admin_side = Arc::clone(&self.admin);
+        let routes = Routes::new(&self.admin);
         let admin = tokio::spawn(async move {
-            opening.opened().await;
-            admin.run(stopped, move |request, peer| opening.serve(&router, request, peer)).await;
+            routes.opened().await;
+            admin.run(stopped, routes).await;
         });
         signal.await;
         tracing::info!("stopping: requests under way finish first");
@@ -230,6 +235,9 @@ impl Server {
         let ended = futures::future::join_all(under_way.map(TaskTracker::wait));
         if tokio::time::timeout(RECORDS_TIME, ended).await.is_err() {
             tracing::warn!("requests without an end are left behind");
+        }
+        if tokio::time::timeout(RECORDS_TIME, self.gateway.recorder.folds.close()).await.is_err() {
+            tracing::warn!("records without an end are left behind");
         }
         tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;
         self.gateway.chunks.shutdown().await?;

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::Either;
@@ -15,6 +16,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio_util::task::TaskTracker;
 
+use crate::accept::Answer;
 use crate::clock;
 use crate::context::{CONTEXT, RequestContext};
 use crate::document::{Document, XML_MAX, readable};
@@ -31,12 +33,15 @@ use crate::sent::{Sent, Watch};
 const REQUEST_ID: &str = "x-amz-request-id";
 /// Recorded when nobody was left to answer.
 const CLIENT_GONE: u16 = 499;
+/// Writes and closing records under way; they go on when nobody waits for them any more.
+const TASKS_MAX: usize = 2048;
 
 /// The way of a request.
 pub struct Stack {
     gateway: Arc<Gateway>,
     service: S3Service,
     tasks: TaskTracker,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Stack {
@@ -46,9 +51,10 @@ impl std::fmt::Debug for Stack {
 }
 
 impl Stack {
-    /// The stack over a gateway. `domains` are those whose subdomains are bucket names.
+    /// The stack over a gateway. `domains` are those whose subdomains are bucket names; a write that makes no
+    /// progress for `patience` is not waited for.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, domains: Domains) -> Arc<Self> {
+    pub fn new(gateway: Arc<Gateway>, domains: Domains, patience: Duration) -> Arc<Self> {
         let mut builder = S3ServiceBuilder::new(Front(Arc::clone(&gateway)));
         builder.set_auth(Secrets(Arc::clone(&gateway)));
         builder.set_access(Admission(Arc::clone(&gateway)));
@@ -56,7 +62,7 @@ impl Stack {
         config.xml_max_body_size = XML_MAX;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_host(domains);
-        Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new() })
+        Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new(), patience })
     }
 
     /// Requests and records under way.
@@ -82,23 +88,14 @@ impl Stack {
         let agent = request.headers().get(USER_AGENT);
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answer = Arc::clone(&self).answer_on_record(request, Arc::clone(&context));
-        let answer = if reads {
-            // Nothing is left undone when a read's connection breaks but its record.
-            let unrecorded = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
-            Either::Left(async move {
-                let response = answer.await;
-                unrecorded.settled();
-                response
-            })
-        } else {
-            let task = self.tasks.spawn(answer);
-            Either::Right(async move {
-                task.await.unwrap_or_else(|error| {
-                    tracing::error!(%error, request = context.id, "a record ended in a panic");
-                    broken_inside().map(|body| Sent::new(body, None))
-                })
-            })
+        let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
+        let answer = match reads || self.tasks.len() < TASKS_MAX {
+            true => Either::Left(Arc::clone(&self).answer_on_record(request, Arc::clone(&context), asked.clone())),
+            false => Either::Right(Arc::clone(&self).record(crowded(), Arc::clone(&context), asked.clone())),
+        };
+        let answer = match (reads, &answer) {
+            (false, Either::Left(_)) => Either::Right(self.write(answer, context, asked)),
+            _ => Either::Left(self.read(answer, context)),
         };
         answer.map(|mut response| {
             response.body_mut().hand_over();
@@ -106,13 +103,51 @@ impl Stack {
         })
     }
 
+    /// Nothing is left undone when a read's connection breaks but its record.
+    fn read(
+        self: Arc<Self>,
+        answer: impl Future<Output = Response<Sent>> + Send + 'static,
+        context: Arc<RequestContext>,
+    ) -> impl Future<Output = Response<Sent>> + Send + 'static {
+        let unrecorded = Unrecorded(Some((self, context)));
+        async move {
+            let response = answer.await;
+            unrecorded.settled();
+            response
+        }
+    }
+
+    /// A write runs to its end, also when nobody waits for it any more: what it commits and what it holds belong
+    /// together. Whoever waits is told to come back when the disk does not answer.
+    fn write(
+        self: Arc<Self>,
+        answer: impl Future<Output = Response<Sent>> + Send + 'static,
+        context: Arc<RequestContext>,
+        asked: Asked,
+    ) -> impl Future<Output = Response<Sent>> + Send + 'static {
+        let task = self.tasks.spawn(answer);
+        async move {
+            tokio::select! {
+                done = task => done.unwrap_or_else(|error| {
+                    tracing::error!(%error, request = context.id, "a record ended in a panic");
+                    broken_inside().map(|body| Sent::new(body, None))
+                }),
+                () = context.stalls(self.patience) => {
+                    tracing::error!(request = context.id, operation = context.operation(), "a write stalls");
+                    metrics::counter!("gotgan_stalled_total").increment(1);
+                    unrecorded(&context, &asked, "The store does not answer in time; please try again")
+                }
+            }
+        }
+    }
+
     /// The answer with its record, as one piece of work: whoever hangs up in between has asked all the same.
     async fn answer_on_record(
         self: Arc<Self>,
         request: Request<Incoming>,
         context: Arc<RequestContext>,
+        asked: Asked,
     ) -> Response<Sent> {
-        let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
         let answer = AssertUnwindSafe(self.answer(request, &context)).catch_unwind().await;
         let response = answer.unwrap_or_else(|_| {
             tracing::error!(request = context.id, "a request ended in a panic");
@@ -195,11 +230,7 @@ impl Stack {
         {
             tracing::error!(%error, request = context.id, "no access record, so no answer");
             metrics::counter!("gotgan_unrecorded_total").increment(1);
-            let refusal =
-                plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "The access log cannot be written");
-            (parts, body) = refusal.into_parts();
-            refusal::complete(&context.id, &asked.path, asked.head, &mut parts, &mut body);
-            return Response::from_parts(parts, Sent::new(body, None));
+            return unrecorded(&context, &asked, "The access log cannot be written");
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             parts.headers.insert(REQUEST_ID, id);
@@ -209,7 +240,35 @@ impl Stack {
     }
 }
 
+impl Answer for Arc<Stack> {
+    type Body = Sent;
+
+    fn respond(
+        self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Sent>> + Send + 'static {
+        self.serve(request, peer)
+    }
+
+    fn malformed(&self, status: StatusCode, peer: IpAddr) {
+        self.tasks.spawn(record_malformed(Arc::clone(&self.gateway), status, peer));
+    }
+}
+
+/// What was answered by hyper is on record too, as far as it is known.
+pub(crate) async fn record_malformed(gateway: Arc<Gateway>, status: StatusCode, peer: IpAddr) {
+    let id = random::<8>().map_or_else(|_| "0".repeat(16), hex::encode_upper);
+    let context = RequestContext::new(id, clock::now(), peer, None);
+    let why = "the request is malformed".to_owned();
+    if let Err(error) = context.record(&gateway.recorder, status.as_u16(), Some(why)).await {
+        tracing::error!(%error, "a malformed request is not on record");
+        metrics::counter!("gotgan_unrecorded_total").increment(1);
+    }
+}
+
 /// What the form of the answer depends on.
+#[derive(Clone)]
 struct Asked {
     path: String,
     head: bool,
@@ -232,8 +291,8 @@ impl Drop for Unrecorded {
         }
         let tasks = stack.tasks.clone();
         tasks.spawn(async move {
-            let opening = context.opening(CLIENT_GONE, Some("the connection broke off".to_owned()));
-            if let Err(error) = stack.gateway.recorder.append(context.tenant(), context.time, &opening).await {
+            let why = "the connection broke off".to_owned();
+            if let Err(error) = context.record(&stack.gateway.recorder, CLIENT_GONE, Some(why)).await {
                 tracing::error!(%error, request = context.id, "no access record");
                 metrics::counter!("gotgan_unrecorded_total").increment(1);
             }
@@ -268,6 +327,20 @@ fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> 
         again.headers_mut().remove(name);
     }
     Some(again)
+}
+
+fn crowded() -> Response<s3s::Body> {
+    plain(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate: too many writes are under way")
+}
+
+/// The answer to a request whose record cannot be had.
+fn unrecorded(context: &RequestContext, asked: &Asked, message: &'static str) -> Response<Sent> {
+    let (mut parts, mut body) = plain(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message).into_parts();
+    refusal::complete(&context.id, &asked.path, asked.head, &mut parts, &mut body);
+    if let Ok(id) = HeaderValue::from_str(&context.id) {
+        parts.headers.insert(REQUEST_ID, id);
+    }
+    Response::from_parts(parts, Sent::new(body, None))
 }
 
 fn broken_inside() -> Response<s3s::Body> {

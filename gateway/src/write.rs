@@ -21,6 +21,7 @@ use storage::geometry::{INLINE_MAX, SEGMENT_PLAIN, SEGMENTS_PER_CHUNK, STRIDE, T
 use storage::placement::{Placement, PlacementError};
 
 use crate::clock;
+use crate::context::RequestContext;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::seal::body::{BodySealer, segments_of};
@@ -341,6 +342,9 @@ where
             Ok(None) => Ok(None),
             Ok(Some(Err(error))) => Err(broken(&error)),
             Ok(Some(Ok(bytes))) => {
+                if let Some(context) = RequestContext::current() {
+                    context.moves();
+                }
                 self.patience = self.patience.saturating_sub(asked.elapsed());
                 self.bytes += bytes.len();
                 if self.bytes >= WINDOW_BYTES {

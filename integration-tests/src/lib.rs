@@ -6,6 +6,7 @@
 //! | [`server`] | starts, kills and restarts the binary on a directory of its own |
 //! | [`cli`] | runs the binary's commands and reads the access log through them |
 //! | [`wire`] | HTTP/1.1 byte by byte, so that a test can break it |
+//! | [`http2`] | HTTP/2, with prior knowledge or over TLS |
 //! | [`sign`] | Signature Version 4, written from its description |
 //! | [`stream`] | `aws-chunked` bodies, with and without signatures and trailers |
 //! | [`client`] | requests that are built, signed and sent |
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod http2;
 pub mod mount;
 pub mod noise;
 pub mod oracle;
@@ -31,6 +33,7 @@ pub mod server;
 pub mod sign;
 pub mod stream;
 pub mod sums;
+
 pub mod wire;
 pub mod xml;
 

@@ -22,6 +22,7 @@ use crate::wire::{Answer, Wire};
 #[derive(Debug)]
 pub struct Store {
     home: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 /// A running server. Dropping it kills it.
@@ -84,7 +85,12 @@ impl Store {
     /// An empty place for a store.
     #[must_use]
     pub fn new() -> Self {
-        Self { home: tempfile::Builder::new().prefix("gotgan-").tempdir().unwrap() }
+        Self { home: tempfile::Builder::new().prefix("gotgan-").tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// Sets a variable for servers that are started from now on.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     /// The data directory.
@@ -135,7 +141,7 @@ impl Store {
         }
     }
 
-    /// Starts a server that may refuse to.
+    /// Starts a server that may refuse to. One with TLS may not be ready yet, but answers.
     ///
     /// # Errors
     /// The refusal, when the process ended before it was ready.
@@ -152,6 +158,7 @@ impl Store {
             .args(["serve", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(self.data())
             .args(arguments)
+            .envs(self.environment.iter().map(|(variable, value)| (variable, value)))
             .stdin(Stdio::null())
             .stdout(File::create(self.home.path().join("server.out")).unwrap())
             .stderr(out)
@@ -165,8 +172,8 @@ impl Store {
                 return None;
             }
             let bootstrap = Bootstrap::read(&self.data())?;
-            let answer = visit(bootstrap.admin, "GET", "/readyz").ok()?;
-            (answer.status == 200).then_some(Ok(bootstrap))
+            (bootstrap.is_tls() || visit(bootstrap.admin, "GET", "/readyz").ok()?.status == 200)
+                .then_some(Ok(bootstrap))
         });
         match ready {
             Ok(bootstrap) => {
@@ -189,6 +196,11 @@ impl Bootstrap {
             json.get(field)?.as_str()?.split("://").nth(1)?.trim_end_matches('/').parse().ok()
         };
         Some(Self { s3: address("s3_endpoint")?, admin: address("admin_endpoint")?, json })
+    }
+
+    /// It is written when the addresses are bound: who connects then is served, sooner or later.
+    fn is_tls(&self) -> bool {
+        self.text("admin_endpoint").starts_with("https:")
     }
 
     /// A text field.

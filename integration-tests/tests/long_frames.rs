@@ -41,8 +41,7 @@ fn a_frame_of_a_gib_is_not_gathered() {
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("frames");
-    let request =
-        put(&s3, "k", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", LENGTH).header("x-amz-trailer", "x-note");
+    let request = put(&s3, "k", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", LENGTH).header("x-amz-trailer", "x-note");
     let (answer, grown) = send(&server, &request, LENGTH, ("", "\r\n0\r\nx-note:1\r\n\r\n"), &body(1, PIECE));
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(grown < ROOM, "{} MiB for one request", grown >> 20);
@@ -88,8 +87,7 @@ fn a_long_frame_that_comes_steadily_is_taken() {
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("frames");
-    let request =
-        put(&s3, "k", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", LENGTH).header("x-amz-trailer", "x-note");
+    let request = put(&s3, "k", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", LENGTH).header("x-amz-trailer", "x-note");
     let back = "\r\n0\r\n\r\n";
     let front = format!("{LENGTH:x}\r\n");
     let (head, _) = request.declare(front.len() as u64 + LENGTH + back.len() as u64).encode();

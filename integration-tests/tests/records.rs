@@ -147,7 +147,8 @@ fn filters_find_what_they_name() {
 /// Whoever asks and hangs up has asked: not even what is refused goes without its record.
 #[test]
 fn who_hangs_up_at_once_is_on_record() {
-    const TIMES: usize = 20;
+    // As many refusals of one second as have records of their own: a read that breaks off at once is nobody's yet.
+    const TIMES: usize = 10;
     let store = Store::new();
     let server = store.start();
     let s3 = server.client();
@@ -183,4 +184,94 @@ fn who_hangs_up_at_once_is_on_record() {
         assert!(puts.iter().all(|r| r["status"] == 200));
         puts.iter().any(|r| r["closing"]["outcome"] == "broken off").then_some(())
     });
+}
+
+/// Requests that a log counts: one for each record, and as many as it says for one that stands for many.
+fn counted(records: &[serde_json::Value]) -> u64 {
+    records.iter().map(|r| r["count"].as_u64().unwrap_or(1)).sum()
+}
+
+/// Who has no account cannot fill the log, and still every request is counted before its answer.
+#[test]
+fn a_flood_of_strangers_makes_few_records_and_each_counts() {
+    const FLOOD: usize = 400;
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("mine");
+    let (head, _) = s3.with("NOBODY", "x").object("GET", "mine", "k").encode();
+    let mut wires: Vec<_> = (0..FLOOD).map(|_| Wire::connect(s3.address).unwrap()).collect();
+    for wire in &mut wires {
+        wire.send(&head).unwrap();
+    }
+    s3.put("mine", "k", "while it lasts").done();
+    for wire in &mut wires {
+        assert_eq!(wire.answer("GET").unwrap().status, 403);
+    }
+    server.kill9();
+    let server = store.start();
+    let records = server.records();
+    assert_eq!(counted(&records), 2 + FLOOD as u64);
+    assert!(records.len() < FLOOD / 2, "{} records", records.len());
+    let folds: Vec<_> = records.iter().filter(|r| r["operation"] == "refusals").collect();
+    assert!(!folds.is_empty());
+    for fold in folds {
+        assert_eq!(fold["source"], "127.0.0.1", "{fold}");
+        assert!(fold["first"].as_str() <= fold["last"].as_str() && fold["digest"].as_str().unwrap().len() == 64);
+    }
+    assert!(records.iter().any(|r| r["operation"] == "PutObject" && r["status"] == 200));
+}
+
+/// Also those that fold away and hang up.
+#[test]
+fn strangers_that_hang_up_count() {
+    const FLOOD: usize = 200;
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    let (head, _) = s3.with("NOBODY", "x").object("GET", "mine", "k").encode();
+    for _ in 0..FLOOD {
+        Wire::connect(s3.address).unwrap().send(&head).unwrap();
+    }
+    until("all are counted", || (counted(&server.records()) >= FLOOD as u64).then_some(()));
+    let records = server.records();
+    assert_eq!(counted(&records), FLOOD as u64);
+    assert!(records.len() < FLOOD, "{} records", records.len());
+}
+
+/// What hyper answers before anything of ours sees it, and what no route is for.
+#[test]
+fn what_is_no_request_is_on_record() {
+    let store = Store::new();
+    let server = store.start();
+    let headers: String = (0..200).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    let mut sent = 0;
+    for address in [server.bootstrap.s3, server.bootstrap.admin] {
+        for (bytes, status) in [("nonsense\r\n\r\n", 400), ("GET / HTTP/9\r\n\r\n", 400), (&long, 431)] {
+            let mut wire = Wire::connect(address).unwrap();
+            wire.send(bytes.as_bytes()).unwrap();
+            assert_eq!(wire.answer("GET").unwrap().status, status, "{:.40}", bytes);
+            sent += 1;
+        }
+    }
+    for (path, status) in [("/", 404), ("/nothing", 404), ("/v1/nothing", 404)] {
+        server.admin(path).status(status).done();
+        sent += 1;
+    }
+    let mut wire = Wire::connect(server.bootstrap.admin).unwrap();
+    wire.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert_eq!(wire.answer("POST").unwrap().status, 404);
+    sent += 1;
+    until("a record of each", || (counted(&server.records()) >= sent).then_some(()));
+    let records = server.records();
+    assert_eq!(counted(&records), sent, "{records:#?}");
+    let count = |status: u16| records.iter().filter(|r| r["status"] == status).count();
+    assert_eq!((count(400), count(431), count(404)), (4, 2, 4));
+    server.stop();
+    let server = store.start();
+    let all = server.command(&["audit", "list", "--all", "--json"]);
+    let health: Vec<serde_json::Value> = all.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let health: Vec<_> = health.into_iter().filter(|r| r["operation"] == "health").collect();
+    assert!(!health.is_empty() && counted(&health) >= 1, "requests for health are counted, many in one");
 }

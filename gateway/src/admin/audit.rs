@@ -50,6 +50,11 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
                 "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "control",
                 "event": control.event, "detail": control.detail,
             })),
+            Ok(Content::Folded(folded)) => lines.push(json!({
+                "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": folded.kind,
+                "source": folded.source, "count": folded.count, "first": rfc3339(folded.first),
+                "last": rfc3339(folded.last), "digest": hex::encode(folded.digest),
+            })),
             // A record that does not open is shown, not skipped: it is evidence of damage.
             Err(error) => lines.push(json!({
                 "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "unreadable", "error": error.to_string(),
@@ -171,7 +176,8 @@ impl Filter {
             Some(other) => other.to_string(),
         };
         let operation = text("operation");
-        let kind = self.everything || !(operation.starts_with("admin:") || operation == "control");
+        let kind =
+            self.everything || !(operation.starts_with("admin:") || matches!(operation.as_str(), "control" | "health"));
         let time = text("time");
         kind && self.from.as_ref().is_none_or(|from| time >= *from)
             && self.until.as_ref().is_none_or(|until| time < *until)

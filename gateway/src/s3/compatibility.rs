@@ -45,10 +45,12 @@ fn page() -> String {
          Written by a test (`compatibility`); run it with `GOTGAN_WRITE_DOCS=1` to write it anew.\n\n\
          ## Served\n{}\n\
          Path and virtual-host style, Signature Version 4 in headers and presigned URLs, signed and unsigned chunked bodies with\n\
-         trailers, CRC32, CRC32C, CRC64NVME, SHA1, SHA256 and Content-MD5, conditional reads, writes and deletes.\n\n\
+         trailers, CRC32, CRC32C, CRC64NVME, SHA1, SHA256 and Content-MD5, conditional reads, writes and deletes.\n\
+         A frame (chunk) of an `aws-chunked` body may be as long as the body; a signed one is verified at its end, and nothing is\n\
+         stored unless all are what was signed. A line of the framing has at most 1,024 bytes, and there are at most 16 trailers.\n\n\
          ## Refused inside served operations\n\
          SSE-C, SSE-KMS, Object Lock, tags, website redirects and appends: 501 NotImplemented. ACLs that are not private: 400.\n\
-         Signature Version 2: 400.\n\n\
+         Signature Version 2: 400. An XML document in `aws-chunked` frames: 501.\n\n\
          ## Answered with 501 NotImplemented\n{}",
         list(OPERATIONS),
         list(NOT_YET),

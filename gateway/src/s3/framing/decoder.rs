@@ -40,7 +40,10 @@ enum State {
 enum Signed {
     No,
     /// Each chunk; trailers only where they were announced.
-    Chunks { chain: Box<Chain>, trailers: bool },
+    Chunks {
+        chain: Box<Chain>,
+        trailers: bool,
+    },
 }
 
 /// Takes framing off a body.
@@ -276,7 +279,8 @@ mod tests {
     #[test]
     fn signed_frames_are_what_was_signed() {
         let signed = |trailers| {
-            let authorization = "AWS4-HMAC-SHA256 Credential=A/20130524/r/s3/aws4_request, SignedHeaders=host, Signature=00";
+            let authorization =
+                "AWS4-HMAC-SHA256 Credential=A/20130524/r/s3/aws4_request, SignedHeaders=host, Signature=00";
             Decoder::signed(Chain::begin("secret", "20130524T000000Z", authorization).unwrap(), trailers)
         };
         assert_eq!(run(signed(false), b"3\r\nabc\r\n0\r\n\r\n", 9), Err(Format("a chunk is not signed")));

@@ -1,0 +1,279 @@
+//! What goes on on one connection: requests under way, and since when there are none; and the bodies of answers
+//! over HTTP/2, where one that nobody takes holds up no other and is not seen by [`crate::pace`].
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::pace::{WINDOW, WINDOW_BYTES};
+
+/// How long a peer has to take the end of its connection.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often answers over HTTP/2 are looked at.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// One connection.
+pub(crate) struct Activity {
+    first: Duration,
+    idle: Duration,
+    facts: Mutex<Facts>,
+}
+
+struct Facts {
+    under_way: usize,
+    /// Since when nothing is under way, or something is.
+    since: Instant,
+    served: bool,
+    /// When the peer was told to go.
+    closing: Option<Instant>,
+    answers: Vec<Weak<dyn Stalls>>,
+}
+
+/// What is to be done with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing: look again.
+    Again,
+    /// Close it in order.
+    Close,
+    /// Let go of it.
+    Drop,
+}
+
+/// A request under way.
+pub(crate) struct UnderWay(Arc<Activity>);
+
+impl Activity {
+    /// A connection that begins now. The head of its first request is due after `first`, of others after `idle`.
+    pub(crate) fn new(first: Duration, idle: Duration) -> Arc<Self> {
+        let facts = Facts { under_way: 0, since: Instant::now(), served: false, closing: None, answers: Vec::new() };
+        Arc::new(Self { first, idle, facts: Mutex::new(facts) })
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request begins; it ends when what this gives is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut facts = self.facts();
+        facts.under_way += 1;
+        (facts.served, facts.closing) = (true, None);
+        facts.since = Instant::now();
+        UnderWay(Arc::clone(self))
+    }
+
+    /// When [`Self::look`] has something to say, as far as it is known `now`.
+    pub(crate) fn next_look(&self, now: Instant) -> Instant {
+        let facts = self.facts();
+        match (facts.under_way, facts.closing) {
+            (0, Some(closing)) => closing + GRACE,
+            (0, None) if facts.served => facts.since + self.idle,
+            (0, None) => facts.since + self.first,
+            _ => now + self.idle.min(ROUND),
+        }
+    }
+
+    /// What is to be done now. Answers that nobody takes are let go.
+    pub(crate) fn look(&self, now: Instant) -> Look {
+        let answers: Vec<_> = self.facts().answers.iter().filter_map(Weak::upgrade).collect();
+        for answer in answers {
+            answer.look(now);
+        }
+        let due = self.next_look(now) <= now;
+        let mut facts = self.facts();
+        match facts.closing {
+            _ if facts.under_way > 0 || !due => Look::Again,
+            Some(_) => Look::Drop,
+            None => {
+                facts.closing = Some(now);
+                Look::Close
+            }
+        }
+    }
+
+    fn watch(&self, answer: Weak<dyn Stalls>) {
+        let mut facts = self.facts();
+        if facts.answers.len() >= 2 * facts.under_way.max(8) {
+            facts.answers.retain(|known| known.strong_count() > 0);
+        }
+        facts.answers.push(answer);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut facts = self.0.facts();
+        facts.under_way -= 1;
+        facts.since = Instant::now();
+    }
+}
+
+/// An answer that may stall.
+trait Stalls: Send + Sync {
+    fn look(&self, now: Instant);
+}
+
+/// The body of an answer, which is under way until it is dropped.
+pub(crate) enum Held<B> {
+    /// Over HTTP/1: the connection's own pace is that of its one answer.
+    Alone { body: B, _under_way: UnderWay },
+    /// Over HTTP/2.
+    Beside(Arc<Mutex<Beside<B>>>),
+}
+
+pub(crate) struct Beside<B> {
+    /// None when the peer did not take it.
+    held: Option<(B, UnderWay)>,
+    window: Instant,
+    taken: usize,
+    /// It is the answer that waits, not the peer.
+    waits: bool,
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Held<B> {
+    pub(crate) fn new(body: B, version: Version, under_way: UnderWay) -> Self {
+        if version != Version::HTTP_2 {
+            return Self::Alone { body, _under_way: under_way };
+        }
+        let activity = Arc::clone(&under_way.0);
+        let beside = Beside { held: Some((body, under_way)), window: Instant::now(), taken: 0, waits: false };
+        let beside = Arc::new(Mutex::new(beside));
+        let known: Weak<Mutex<Beside<B>>> = Arc::downgrade(&beside);
+        activity.watch(known);
+        Self::Beside(beside)
+    }
+}
+
+impl<B: Send> Stalls for Mutex<Beside<B>> {
+    /// As slow as [`crate::pace`] allows, and not slower.
+    fn look(&self, now: Instant) {
+        let mut beside = self.lock().unwrap_or_else(PoisonError::into_inner);
+        if beside.waits {
+            (beside.window, beside.taken) = (now, 0);
+        }
+        if now < beside.window + WINDOW {
+            return;
+        }
+        let let_go = beside.held.take();
+        drop(beside);
+        // What it holds others wait for. It ends outside of the lock: ending it writes a record.
+        drop(let_go);
+    }
+}
+
+impl<B> Body for Held<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Alone { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Beside(beside) => {
+                let mut beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some((body, _)) = &mut beside.held else {
+                    return Poll::Ready(Some(Err("the peer did not take the answer".into())));
+                };
+                let polled = Pin::new(body).poll_frame(cx).map_err(Into::into);
+                beside.waits = polled.is_pending();
+                let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+                beside.taken += frame.data_ref().map_or(0, Bytes::len);
+                if beside.taken >= WINDOW_BYTES {
+                    (beside.window, beside.taken) = (Instant::now(), 0);
+                }
+                // A copy: what h2 keeps until the peer takes it must not be a buffer that others wait for.
+                Poll::Ready(Some(Ok(frame.map_data(|data| Bytes::copy_from_slice(&data)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Alone { body, .. } => body.is_end_stream(),
+            Self::Beside(beside) => {
+                let beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
+                beside.held.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Alone { body, .. } => body.size_hint(),
+            Self::Beside(beside) => {
+                let beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
+                beside.held.as_ref().map_or_else(SizeHint::new, |(body, _)| body.size_hint())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(20);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    fn activity() -> Arc<Activity> {
+        Activity::new(FIRST, IDLE)
+    }
+
+    #[test]
+    fn a_connection_that_asks_nothing_ends() {
+        let (activity, now) = (activity(), Instant::now());
+        assert_eq!(activity.look(now), Look::Again);
+        assert!(activity.next_look(now) <= now + FIRST);
+        assert_eq!(activity.look(now + FIRST), Look::Close);
+        assert_eq!(activity.next_look(now + FIRST), now + FIRST + GRACE);
+        assert_eq!(activity.look(now + FIRST), Look::Again);
+        assert_eq!(activity.look(now + FIRST + GRACE), Look::Drop);
+    }
+
+    #[test]
+    fn requests_keep_a_connection() {
+        let activity = activity();
+        let request = activity.begin();
+        assert_eq!(activity.look(Instant::now() + 2 * IDLE), Look::Again);
+        drop(request);
+        let now = Instant::now();
+        assert_eq!(activity.look(now + FIRST), Look::Again);
+        assert_eq!(activity.look(now + IDLE), Look::Close);
+        drop(activity.begin());
+        assert_eq!(activity.look(now + IDLE - GRACE), Look::Again, "one that came in between is answered in peace");
+    }
+
+    #[test]
+    fn an_answer_that_nobody_takes_is_let_go() {
+        let activity = activity();
+        let answer = |version| Held::new(Full::new(Bytes::from_static(b"x")), version, Activity::begin(&activity));
+        let (mut stalled, _alone) = (answer(Version::HTTP_2), answer(Version::HTTP_11));
+        activity.look(Instant::now() + WINDOW);
+        assert_eq!(activity.facts().under_way, 1);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(Pin::new(&mut stalled).poll_frame(&mut cx), Poll::Ready(Some(Err(_)))));
+    }
+
+    /// An answer that comes slowly is not the peer's fault.
+    #[test]
+    fn an_answer_that_waits_for_itself_is_kept() {
+        let activity = activity();
+        let pending = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+        let mut waits = Held::new(pending, Version::HTTP_2, Activity::begin(&activity));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut waits).poll_frame(&mut cx).is_pending());
+        activity.look(Instant::now() + WINDOW);
+        assert_eq!(activity.facts().under_way, 1);
+    }
+}

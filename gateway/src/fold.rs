@@ -1,0 +1,253 @@
+//! Requests of nobody in particular, folded (SECURITY.md rule 15): past a limit per source, refusals before
+//! authentication make one record per source and second, so that who has no account cannot fill the log, while
+//! counts still add up to requests. Health requests make one record per source and minute.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use policy::time::UtcMillis;
+use ring::digest::{Context, SHA256};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::clock;
+use crate::record::{Content, Folded, Recorder};
+
+/// Refusals of one source and second that make records of their own.
+const ALONE: u32 = 20;
+/// Refusals of one second that do, whatever their sources.
+const ALONE_TOTAL: u32 = 200;
+/// Sources that are told apart.
+const SOURCES: usize = 1024;
+
+/// What is folded, as the record calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Requests that were refused before anybody was authenticated.
+    Refusals,
+    /// Requests for health and metrics.
+    Health,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Refusals => "refusals",
+            Self::Health => "health",
+        }
+    }
+
+    const fn slot(self) -> Duration {
+        match self {
+            Self::Refusals => Duration::from_secs(1),
+            Self::Health => Duration::from_secs(60),
+        }
+    }
+}
+
+/// Becomes true when the record is durable, false when it cannot be written.
+pub(crate) type Written = watch::Receiver<Option<bool>>;
+
+/// The folds of one process.
+#[derive(Debug)]
+pub(crate) struct Folds {
+    state: Mutex<State>,
+    writers: TaskTracker,
+    closing: watch::Sender<bool>,
+}
+
+/// None is every source beyond [`SOURCES`].
+type Key = (Kind, Option<IpAddr>);
+
+#[derive(Debug, Default)]
+struct State {
+    second: u64,
+    alone: u32,
+    sources: HashMap<Key, Source>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    second: u64,
+    alone: u32,
+    fold: Option<Fold>,
+}
+
+struct Fold {
+    count: u64,
+    first: UtcMillis,
+    last: UtcMillis,
+    digest: Context,
+    written: watch::Sender<Option<bool>>,
+}
+
+impl std::fmt::Debug for Fold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fold").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl Default for Folds {
+    fn default() -> Self {
+        Self { state: Mutex::default(), writers: TaskTracker::new(), closing: watch::channel(false).0 }
+    }
+}
+
+impl Folds {
+    /// Counts a request in, and tells when the record that counts it is written; none when it is to have a record
+    /// of its own. `content` is what that would say.
+    pub(crate) fn take(
+        recorder: &Arc<Recorder>,
+        (kind, source): (Kind, IpAddr),
+        time: UtcMillis,
+        content: &[u8],
+    ) -> Option<Written> {
+        let now = clock::now();
+        let mut state = recorder.folds.state();
+        let key = state.key(kind, source);
+        if kind == Kind::Refusals && state.alone(key, now.0 / 1000) {
+            return None;
+        }
+        let fold = &mut state.sources.entry(key).or_default().fold;
+        let begins = fold.is_none();
+        let fold = fold.get_or_insert_with(|| Fold {
+            count: 0,
+            first: time,
+            last: time,
+            digest: Context::new(&SHA256),
+            written: watch::channel(None).0,
+        });
+        fold.count += 1;
+        (fold.first, fold.last) = (fold.first.min(time), fold.last.max(time));
+        fold.digest.update(content);
+        let written = fold.written.subscribe();
+        drop(state);
+        if begins {
+            let recorder = Arc::clone(recorder);
+            recorder.folds.writers.clone().spawn(async move { write(&recorder, key, now).await });
+        }
+        Some(written)
+    }
+
+    /// Ends all folds now; returns when their records are written.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        self.writers.close();
+        self.writers.wait().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What a source counts under. One IPv6 network is one source: whoever has one address of it has them all.
+    fn key(&self, kind: Kind, source: IpAddr) -> Key {
+        let source = match source.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+            v4 => v4,
+        };
+        let key = (kind, Some(source));
+        if self.sources.len() < SOURCES || self.sources.contains_key(&key) { key } else { (kind, None) }
+    }
+
+    /// Whether there is room for a record of its own.
+    fn alone(&mut self, key: Key, second: u64) -> bool {
+        if self.second != second {
+            (self.second, self.alone) = (second, 0);
+            self.sources.retain(|_, source| source.fold.is_some());
+        }
+        let source = self.sources.entry(key).or_default();
+        if source.second != second {
+            (source.second, source.alone) = (second, 0);
+        }
+        let room = key.1.is_some() && source.alone < ALONE && self.alone < ALONE_TOTAL;
+        if room {
+            source.alone += 1;
+            self.alone += 1;
+        }
+        room
+    }
+}
+
+/// Waits for the end of the slot that a fold began in, and writes its record.
+async fn write(recorder: &Arc<Recorder>, (kind, source): Key, began: UtcMillis) {
+    let slot = u64::try_from(kind.slot().as_millis()).unwrap_or(1000);
+    let left = Duration::from_millis(slot - began.0 % slot);
+    let mut closing = recorder.folds.closing.subscribe();
+    tokio::select! {
+        () = tokio::time::sleep(left) => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    let fold = recorder.folds.state().sources.get_mut(&(kind, source)).and_then(|source| source.fold.take());
+    let Some(fold) = fold else { return };
+    metrics::counter!("gotgan_folded_requests_total", "kind" => kind.name()).increment(fold.count);
+    let mut digest = [0; 32];
+    digest.copy_from_slice(fold.digest.finish().as_ref());
+    let content = Content::Folded(Folded {
+        kind: kind.name().to_owned(),
+        source: match source {
+            None => "others".to_owned(),
+            Some(IpAddr::V4(v4)) => v4.to_string(),
+            Some(IpAddr::V6(v6)) => format!("{v6}/64"),
+        },
+        count: fold.count,
+        first: fold.first,
+        last: fold.last,
+        digest,
+    });
+    let outcome = recorder.append(None, clock::now(), &content).await;
+    if let Err(error) = &outcome {
+        tracing::error!(%error, count = fold.count, "requests without a record");
+        metrics::counter!("gotgan_unrecorded_total").increment(fold.count);
+    }
+    fold.written.send_replace(Some(outcome.is_ok()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn alone(state: &mut State, source: IpAddr, second: u64) -> bool {
+        let key = state.key(Kind::Refusals, source);
+        state.alone(key, second)
+    }
+
+    #[test]
+    fn each_source_has_its_own_limit_in_each_second() {
+        let mut state = State::default();
+        let other = IpAddr::from([10, 0, 0, 1]);
+        for _ in 0..ALONE {
+            assert!(alone(&mut state, HERE, 5));
+        }
+        assert!(!alone(&mut state, HERE, 5) && alone(&mut state, other, 5));
+        assert!(alone(&mut state, HERE, 6));
+    }
+
+    #[test]
+    fn many_sources_have_a_limit_together() {
+        let mut state = State::default();
+        let count = (0..=255_u8).filter(|n| alone(&mut state, IpAddr::from([10, 0, 0, *n]), 5)).count();
+        assert_eq!(count, ALONE_TOTAL as usize);
+        for n in 0..2000_u16 {
+            let [a, b] = n.to_be_bytes();
+            alone(&mut state, IpAddr::from([10, 1, a, b]), 5);
+        }
+        assert!(state.sources.len() <= SOURCES + 1, "{}", state.sources.len());
+    }
+
+    #[test]
+    fn a_network_is_one_source() {
+        let state = State::default();
+        let key = |text: &str| state.key(Kind::Health, text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+        assert_ne!(key("10.0.0.2"), key("10.0.0.1"));
+    }
+}

@@ -1,0 +1,92 @@
+//! A disk that does not answer: who waits for it is told to come back, and it all goes on when it answers again.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use integration_tests::clock::until;
+use integration_tests::noise::body;
+use integration_tests::{Outgoing, Store};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Holds back what RocksDB asks of the disk while a file is there.
+const SHIM: &str = r#"
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void hold(void) {
+    const char *file = getenv("STALL");
+    while (file && access(file, F_OK) == 0) usleep(5000);
+}
+int fdatasync(int fd) { hold(); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { hold(); return syscall(SYS_fsync, fd); }
+"#;
+
+fn shim(dir: &Path) -> PathBuf {
+    let library = dir.join("stall.so");
+    let mut compiler = Command::new("cc")
+        .args(["-shared", "-fPIC", "-x", "c", "-", "-o"])
+        .arg(&library)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stdin.take().unwrap().write_all(SHIM.as_bytes()).unwrap();
+    assert!(compiler.wait().unwrap().success());
+    library
+}
+
+/// Its answer is 503 when patience ends, and not long after.
+fn turned_away(request: &Outgoing<'_>) {
+    let begun = Instant::now();
+    request.send().refused(503, "ServiceUnavailable").done();
+    let took = begun.elapsed();
+    assert!(took + Duration::from_millis(100) > PATIENCE && took < 4 * PATIENCE, "{took:?}");
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_disk() {
+    let mut store = Store::new();
+    let stalls = store.home().join("stalls");
+    let library = shim(store.home());
+    store.set("LD_PRELOAD", library.to_str().unwrap());
+    store.set("STALL", stalls.to_str().unwrap());
+    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("disk");
+    let (before, after) = (body(1, 1 << 20), body(2, 1 << 20));
+    s3.put("disk", "k", before.clone()).done();
+    s3.put("disk", "small", "before").done();
+    std::fs::write(&stalls, "").unwrap();
+    std::thread::scope(|scope| {
+        for request in [
+            s3.object("PUT", "disk", "small").body("after"),
+            s3.object("PUT", "disk", "k").body(after.clone()),
+            s3.object("GET", "disk", "k"),
+            s3.object("HEAD", "disk", "k").anonymous(),
+            s3.object("DELETE", "disk", "absent"),
+            s3.object("POST", "disk", "many").query("uploads", ""),
+        ] {
+            let method_has_no_body = request.encode().0.starts_with(b"HEAD");
+            scope.spawn(move || match method_has_no_body {
+                true => request.send().status(503).done(),
+                false => turned_away(&request),
+            });
+        }
+    });
+    server.admin("/healthz").status(200).done();
+    assert!(server.metric("gotgan_stalled_total") >= 4.0, "writes are left to end by themselves");
+    std::fs::remove_file(&stalls).unwrap();
+    // What was left to end by itself ends whole.
+    until("the disk answers again", || (s3.get("disk", "small").status == 200).then_some(()));
+    until("what was begun is done", || (s3.get("disk", "small").body == b"after").then_some(()));
+    until("all of it", || (s3.get("disk", "k").body == after).then_some(()));
+    s3.put("disk", "k", before.clone()).done();
+    s3.must_hold("disk", "k", &before);
+    let puts = server.records_of("PutObject");
+    assert_eq!(puts.len(), 5, "each once: {puts:#?}");
+    let left = |r: &&serde_json::Value| r["closing"]["outcome"] == "broken off";
+    assert_eq!(puts.iter().filter(left).count(), 2);
+    server.stop();
+}
