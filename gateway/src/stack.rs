@@ -320,8 +320,11 @@ fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> 
     }
     let unsigned = |pair: &&str| !pair.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
     let query: Vec<&str> = request.uri().query().unwrap_or("").split('&').filter(unsigned).collect();
-    let uri = format!("{}?{}", request.uri().path(), query.join("&"));
-    let mut again = Request::builder().method(request.method()).uri(uri).body(s3s::Body::empty()).ok()?;
+    let mut uri = request.uri().clone().into_parts();
+    uri.path_and_query = Some(format!("{}?{}", request.uri().path(), query.join("&")).parse().ok()?);
+    let again = Request::builder().method(request.method()).version(request.version());
+    // Over HTTP/2 the authority is the Host, and so names the bucket.
+    let mut again = again.uri(http::Uri::from_parts(uri).ok()?).body(s3s::Body::empty()).ok()?;
     *again.headers_mut() = request.headers().clone();
     for name in [RANGE, AUTHORIZATION] {
         again.headers_mut().remove(name);
