@@ -7,6 +7,7 @@
 //! | [`cli`] | runs the binary's commands and reads the access log through them |
 //! | [`wire`] | HTTP/1.1 byte by byte, so that a test can break it |
 //! | [`http2`] | HTTP/2, with prior knowledge or over TLS |
+//! | [`tls`] | whom a client trusts, and what a server shows |
 //! | [`sign`] | Signature Version 4, written from its description |
 //! | [`stream`] | `aws-chunked` bodies, with and without signatures and trailers |
 //! | [`client`] | requests that are built, signed and sent |
@@ -34,6 +35,7 @@ pub mod sign;
 pub mod stream;
 pub mod sums;
 
+pub mod tls;
 pub mod wire;
 pub mod xml;
 
