@@ -37,6 +37,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 const HEAD_MAX: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
+/// Bytes of uploads that one HTTP/2 connection holds when nobody takes them yet, of one request and of all. Windows
+/// that adapt would grow to 16 MiB for each connection.
+const WINDOWS: [u32; 2] = [512 << 10, 1 << 20];
 
 /// One address that is listened on.
 #[derive(Debug)]
@@ -175,7 +178,9 @@ impl Connection {
         let ended = if version == Version::HTTP_2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(timer).keep_alive_interval(Some(PING)).keep_alive_timeout(PING);
-            builder.max_concurrent_streams(STREAMS).adaptive_window(true);
+            let [stream_window, connection_window] = WINDOWS;
+            builder.initial_stream_window_size(stream_window).initial_connection_window_size(connection_window);
+            builder.max_concurrent_streams(STREAMS);
             hold(builder.serve_connection(stream, answered), &activity, self.stop).await
         } else {
             let mut builder = http1::Builder::new();

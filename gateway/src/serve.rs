@@ -25,7 +25,7 @@ use crate::accept::{ConnectionLimits, Listener};
 use crate::admin::{Admin, Routes};
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
-use crate::config::{Config, some};
+use crate::config::{Config, Limits, some};
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -134,13 +134,8 @@ impl Server {
         let issued = node::identity(&home, &config.node, now)?;
         let certificate = certificate(config, &home)?;
         let tls = certificate.as_ref().map(ServerCertificate::config).transpose()?;
-        let limits = ConnectionLimits {
-            connections: config.limits.connections,
-            first: Duration::from_secs(config.limits.first_request_seconds),
-            idle: Duration::from_secs(config.limits.idle_seconds),
-        };
+        let (limits, patience) = bounds(&config.limits);
         let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), limits });
-        let patience = Duration::from_secs(config.limits.stall_seconds);
         let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
         let place = node::describe(&issued.identity);
         let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
@@ -258,6 +253,16 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     gateway.recorder.append(None, clock::now(), &content).await?;
     Ok(())
+}
+
+/// Bounds of connections, and how long the disk is waited for.
+fn bounds(limits: &Limits) -> (ConnectionLimits, Duration) {
+    let connections = ConnectionLimits {
+        connections: limits.connections,
+        first: Duration::from_secs(limits.first_request_seconds),
+        idle: Duration::from_secs(limits.idle_seconds),
+    };
+    (connections, Duration::from_secs(limits.stall_seconds))
 }
 
 async fn bind(config: &Config, address: &str) -> Result<TcpListener, ServeError> {
