@@ -14,11 +14,13 @@ use crate::log::{LogEntry, LogPosition, Record};
 
 pub mod rows;
 mod keys;
+mod page;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 
+pub use page::{ListItem, ListPage, ListedObject};
 pub use rows::{
     BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow,
     VersionRow,
@@ -290,26 +292,6 @@ pub struct ListQuery {
     pub after: Option<After>,
     /// Most items.
     pub limit: usize,
-}
-
-/// One line of a list.
-#[derive(Debug, Clone)]
-pub enum ListItem {
-    /// An object.
-    Object(ObjectKey, CurrentRow),
-    /// A common prefix.
-    Prefix(String),
-}
-
-/// One page of a list, in byte order.
-#[derive(Debug, Clone, Default)]
-pub struct ListPage {
-    /// Its lines.
-    pub items: Vec<ListItem>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<After>,
-    /// Rows looked at: what a list costs.
-    pub steps: usize,
 }
 
 /// Which uploads to list.

@@ -1,5 +1,7 @@
 //! What a client promises about its body (checksums, Content-MD5, length), and what is stored of it.
 
+use std::io::Write as _;
+
 use crate::digest::checksum::{Algorithm, Checksum};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::HeaderMap;
@@ -20,9 +22,19 @@ impl StoredETag {
     /// The text between the quotes.
     #[must_use]
     pub fn text(&self) -> String {
-        match self.parts {
-            None => hex::encode(self.md5),
-            Some(parts) => format!("{}-{parts}", hex::encode(self.md5)),
+        let mut out = Vec::with_capacity(40);
+        self.write(&mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Appends [`Self::text`].
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut digits = [0; 32];
+        // There is as much room as digits, and writing to memory cannot fail.
+        let _written = hex::encode_to_slice(self.md5, &mut digits).is_ok();
+        out.extend_from_slice(&digits);
+        if let Some(parts) = self.parts {
+            let _written = write!(out, "-{parts}").is_ok();
         }
     }
 
@@ -68,16 +80,31 @@ impl StoredChecksum {
     }
 
     pub(super) fn kind(&self) -> dto::ChecksumType {
-        dto::ChecksumType::from_static(if self.composite.is_some() {
-            dto::ChecksumType::COMPOSITE
-        } else {
-            dto::ChecksumType::FULL_OBJECT
-        })
+        dto::ChecksumType::from_static(kind(self.composite))
     }
 
     pub(super) fn algorithm(&self) -> Option<Algorithm> {
         self.algorithm.parse().ok()
     }
+}
+
+/// What a list says of a [`StoredChecksum`], read without copying.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedChecksum<'a> {
+    pub algorithm: &'a str,
+    /// Lists do not tell it; it stands between the other two.
+    _value: &'a [u8],
+    composite: Option<u32>,
+}
+
+impl ListedChecksum<'_> {
+    pub(super) fn kind(&self) -> &'static str {
+        kind(self.composite)
+    }
+}
+
+const fn kind(composite: Option<u32>) -> &'static str {
+    if composite.is_some() { dto::ChecksumType::COMPOSITE } else { dto::ChecksumType::FULL_OBJECT }
 }
 
 /// Sets the checksum fields of any output that has them.

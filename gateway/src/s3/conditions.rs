@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use policy::id::VersionId;
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{ETagCondition, Timestamp};
@@ -16,6 +17,7 @@ use super::put::decode;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
+use crate::seal::SealError;
 use crate::seal::value::Owner;
 
 /// Conditions of a read, of a copy source too.
@@ -136,7 +138,7 @@ pub(super) fn lost_race(error: Error, if_match: bool) -> S3Error {
     }
 }
 
-/// Opens the list values of a listed row.
+/// Opens the list values of a current row.
 pub(super) fn open_values(
     bucket: &BucketRow,
     key: &BucketKey,
@@ -144,11 +146,14 @@ pub(super) fn open_values(
     row: &CurrentRow,
 ) -> Result<ListValues, Error> {
     let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
-    let opened = key.list.open(&owner, row.size, row.modified.0, &row.list_values).inspect_err(|error| {
-        metrics::counter!("gotgan_rows_refused_total").increment(1);
-        tracing::error!(bucket = %bucket.id, version = %row.version, %error, "a listed row does not open");
-    })?;
-    decode(&opened)
+    let opened = key.list.open(&owner, row.size, row.modified.0, &row.list_values);
+    decode(&opened.inspect_err(|error| report(bucket, row.version, error))?)
+}
+
+/// Counts and reports a listed row that does not open.
+pub(super) fn report(bucket: &BucketRow, version: VersionId, error: &SealError) {
+    metrics::counter!("gotgan_rows_refused_total").increment(1);
+    tracing::error!(bucket = %bucket.id, %version, %error, "a listed row does not open");
 }
 
 fn refused(refusal: Refusal) -> S3Error {

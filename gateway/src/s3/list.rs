@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use bytes::Bytes;
 use s3s::dto::{EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output};
 use s3s::{S3Request, S3Response, S3Result};
-use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery};
+use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery, ListedObject};
 
 use super::Call;
-use super::conditions::open_values;
+use super::conditions::report;
+use super::metadata::ListedValues;
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -34,20 +36,23 @@ pub(super) async fn list_objects_v2(
     };
     let bucket = call.bucket()?;
     let query = query(bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, limit);
-    let page = gateway.catalog.list(&query).await.map_err(Error::from)?;
-    let mut list = begin(&input.bucket, &query, limit, encode, &page);
-    list.plain("KeyCount", page.items.len());
-    if let Some(token) = &input.continuation_token {
-        list.text("ContinuationToken", token);
-    }
-    if let Some(next) = &page.next {
-        list.plain("NextContinuationToken", write_token(next));
-    }
-    if let Some(start) = &input.start_after {
-        list.name("StartAfter", start);
-    }
-    rows(gateway, bucket, &page, &mut list, input.fetch_owner.unwrap_or(false)).await?;
-    call.context.answer_with(list.finish());
+    let document = async {
+        let page = gateway.catalog.list(&query).await?;
+        let mut list = begin(&input.bucket, &query, limit, encode, &page);
+        list.plain("KeyCount", page.len());
+        if let Some(token) = &input.continuation_token {
+            list.text("ContinuationToken", token);
+        }
+        if let Some(next) = &page.next {
+            list.plain("NextContinuationToken", write_token(next));
+        }
+        if let Some(start) = &input.start_after {
+            list.name("StartAfter", start);
+        }
+        rows(gateway, bucket, &page, &mut list, input.fetch_owner.unwrap_or(false)).await?;
+        Ok(list.finish())
+    };
+    answer(gateway, call, document).await?;
     Ok(S3Response::new(ListObjectsV2Output::default()))
 }
 
@@ -62,21 +67,38 @@ pub(super) async fn list_objects(
     let after = input.marker.clone().filter(|m| !m.is_empty()).map(After::Key);
     let bucket = call.bucket()?;
     let query = query(bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, limit);
-    let page = gateway.catalog.list(&query).await.map_err(Error::from)?;
-    let mut list = begin(&input.bucket, &query, limit, encode, &page);
-    list.name("Marker", input.marker.as_deref().unwrap_or_default());
-    // S3 names the next marker only when there is a delimiter; clients else take the last key.
-    if let (Some(After::Key(next) | After::Prefix(next)), Some(_)) = (&page.next, &input.delimiter) {
-        list.name("NextMarker", next);
-    }
-    rows(gateway, bucket, &page, &mut list, true).await?;
-    call.context.answer_with(list.finish());
+    let document = async {
+        let page = gateway.catalog.list(&query).await?;
+        let mut list = begin(&input.bucket, &query, limit, encode, &page);
+        list.name("Marker", input.marker.as_deref().unwrap_or_default());
+        // S3 names the next marker only when there is a delimiter; clients else take the last key.
+        if let (Some(After::Key(next) | After::Prefix(next)), Some(_)) = (&page.next, &input.delimiter) {
+            list.name("NextMarker", next);
+        }
+        rows(gateway, bucket, &page, &mut list, true).await?;
+        Ok(list.finish())
+    };
+    answer(gateway, call, document).await?;
     Ok(S3Response::new(ListObjectsOutput::default()))
+}
+
+/// Makes the answer while its record is being synced: a page is read and written in the time of one sync.
+/// Neither leaves without the other; a list that then fails gets a closing record that says so.
+async fn answer(
+    gateway: &Gateway,
+    call: &Call,
+    document: impl Future<Output = Result<Bytes, Error>>,
+) -> Result<(), Error> {
+    let record = call.context.record(&gateway.recorder, 200, None);
+    let (recorded, document) = futures::join!(record, document);
+    recorded?;
+    call.context.answer_with(document?);
+    Ok(())
 }
 
 /// What both versions say in front of their rows.
 fn begin(bucket: &str, query: &ListQuery, limit: i32, encode: bool, page: &ListPage) -> Document {
-    let mut list = Document::new(page.items.len(), encode);
+    let mut list = Document::new(page.len(), encode);
     list.text("Name", bucket);
     list.name("Prefix", &query.prefix);
     if let Some(delimiter) = &query.delimiter {
@@ -99,13 +121,17 @@ async fn rows(
     with_owner: bool,
 ) -> Result<(), Error> {
     let key = gateway.keys.bucket_key(bucket).await?;
-    for item in &page.items {
+    let mut opener = key.list.opener(bucket.tenant, bucket.id);
+    let owner = with_owner.then(|| bucket.tenant.to_string());
+    let owner = owner.as_deref();
+    for item in page.items() {
         match item {
             ListItem::Prefix(prefix) => list.prefix(prefix),
-            ListItem::Object(name, row) => {
-                let values = open_values(bucket, &key, name.as_bytes(), row)?;
-                let owner = with_owner.then_some(bucket.tenant);
-                let (name, size, modified) = (name.as_str(), row.size, row.modified);
+            ListItem::Object(ListedObject { name, version, size, modified, list_values }) => {
+                let values = opener
+                    .open(name.as_bytes(), version, size, modified.0, list_values)
+                    .inspect_err(|error| report(bucket, version, error))?;
+                let values = ListedValues::decode(values)?;
                 list.object(&Row { name, size, modified, values: &values, owner });
             }
         }
@@ -151,20 +177,28 @@ pub(super) fn url_encoding(encoding: Option<&EncodingType>) -> S3Result<bool> {
 /// As S3 encodes names in lists: space is `+`, `/` stays, all else but unreserved is percent-encoded
 /// (S3.md trap 15).
 pub(super) fn url_encode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    url_encode_to(text, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends what [`url_encode`] gives.
+fn url_encode_to(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, byte) in bytes.iter().copied().enumerate() {
+        if matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/') {
+            continue;
+        }
+        out.extend_from_slice(&bytes[from..at]);
+        from = at + 1;
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => {
-                out.push('%');
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
+            b' ' => out.push(b'+'),
+            _ => out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
     }
-    out
+    out.extend_from_slice(&bytes[from..]);
 }
 
 /// A token is opaque to clients: where the next page begins.
@@ -196,6 +230,7 @@ mod tests {
     fn names_are_encoded_as_s3_does() {
         assert_eq!(url_encode("a b+c/한.txt"), "a+b%2Bc/%ED%95%9C.txt");
         assert_eq!(url_encode("~(x)"), "%7E%28x%29");
+        assert_eq!(url_encode("한a글 "), "%ED%95%9Ca%EA%B8%80+");
     }
 
     proptest! {

@@ -6,8 +6,10 @@ use s3s::dto;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
 
-use super::checks::{StoredChecksum, StoredETag};
+use super::checks::{ListedChecksum, StoredChecksum, StoredETag};
+use super::put::decode;
 use super::unsupported;
+use crate::error::Error;
 
 /// User metadata limit of S3: 2 KB of names and values.
 const USER_METADATA_MAX: usize = 2048;
@@ -38,6 +40,22 @@ pub struct ListValues {
     pub etag: StoredETag,
     /// The checksum of the object.
     pub checksum: Option<StoredChecksum>,
+}
+
+/// What a list says of [`ListValues`], read without copying.
+#[derive(Debug)]
+pub(super) struct ListedValues<'a> {
+    pub etag: StoredETag,
+    pub checksum: Option<ListedChecksum<'a>>,
+}
+
+impl<'a> ListedValues<'a> {
+    /// Reads encoded [`ListValues`]. The MD5 in front lies there as it is.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
+        let (md5, rest) = bytes.split_first_chunk().ok_or_else(|| Error::Corrupt("list values".to_owned()))?;
+        let (parts, checksum) = decode(rest)?;
+        Ok(Self { etag: StoredETag { md5: *md5, parts }, checksum })
+    }
 }
 
 /// The fields that PutObject, CreateMultipartUpload and CopyObject share.

@@ -2,19 +2,19 @@
 //!
 //! Manifest and metadata: `salt 32 || ciphertext || tag`, under derive(version key, purpose, salt),
 //! nonce zero: the salt is fresh for each write, so no key ever seals twice.
-//! List values: `ciphertext || tag`, under a key of the bucket for the 65.536 s in which the version
-//! id was made (its first 4 bytes); nonce = its other 12 bytes. Version ids are unique, so the
-//! pair (key, nonce) is too.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! List values are in `list`.
 
 use policy::id::{BucketId, TenantId, UploadId, VersionId};
 use ring::digest::{SHA256, digest};
 use storage::catalog::{Location, ManifestBody};
 
-use super::key::{SecretKey, VersionKey, random};
+use super::key::{VersionKey, random};
 use super::wrap::commitment;
 use super::{FORMAT, MAGIC, SealError, Suite};
+
+mod list;
+
+pub use list::{ListKey, ListOpener};
 
 const NONCE_ZERO: [u8; 12] = [0; 12];
 const SALT: usize = 32;
@@ -35,12 +35,8 @@ pub struct Owner<'a> {
 impl Owner<'_> {
     fn aad(&self, suite: Suite) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.name.len());
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&[FORMAT, suite.id()]);
-        out.extend_from_slice(self.tenant.as_bytes());
-        out.extend_from_slice(self.bucket.as_bytes());
-        put_bytes(&mut out, self.name);
-        out.extend_from_slice(self.version.as_bytes());
+        put_bucket(&mut out, suite, self.tenant, self.bucket);
+        put_version(&mut out, self.name, self.version);
         out
     }
 }
@@ -160,79 +156,6 @@ impl VersionKey {
     }
 }
 
-/// Cipher, nonce and AAD.
-type Prepared = (Arc<super::suite::Cipher>, [u8; 12], Vec<u8>);
-
-/// A window and its cipher.
-type Window = ([u8; 4], Arc<super::suite::Cipher>);
-
-/// Opens and seals the list values of one bucket.
-#[derive(Debug)]
-pub struct ListKey {
-    suite: Suite,
-    key: SecretKey,
-    /// The window used last: neighbours in a list were often written together.
-    recent: Mutex<Option<Window>>,
-}
-
-impl ListKey {
-    /// The list key of a bucket key.
-    #[must_use]
-    pub fn of(suite: Suite, bucket_key: &SecretKey) -> Self {
-        Self { suite, key: suite.derive(bucket_key, "list", &[]), recent: Mutex::default() }
-    }
-
-    /// Seals list values of a version; size and time are bound, so that a list cannot lie about them.
-    ///
-    /// # Errors
-    /// `Malformed` when the cipher refuses the length.
-    pub fn seal(&self, owner: &Owner<'_>, size: u64, modified: u64, content: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (cipher, nonce, aad) = self.prepare(owner, size, modified)?;
-        let mut out = content.to_vec();
-        let tag = cipher.seal(nonce, &aad, &mut out)?;
-        out.extend_from_slice(&tag);
-        Ok(out)
-    }
-
-    /// Opens list values.
-    ///
-    /// # Errors
-    /// `Refused` for another version, name, size or time.
-    pub fn open(&self, owner: &Owner<'_>, size: u64, modified: u64, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (cipher, nonce, aad) = self.prepare(owner, size, modified)?;
-        let mut data = sealed.to_vec();
-        let plain = cipher.open(nonce, &aad, &mut data, "list values")?.len();
-        data.truncate(plain);
-        Ok(data)
-    }
-
-    fn prepare(&self, owner: &Owner<'_>, size: u64, modified: u64) -> Result<Prepared, SealError> {
-        let (window, rest) = owner.version.as_bytes().split_at(4);
-        let mut nonce = [0; 12];
-        nonce.copy_from_slice(rest);
-        let cipher = self.window(window)?;
-        let mut aad = owner.aad(self.suite);
-        aad.extend_from_slice(&size.to_be_bytes());
-        aad.extend_from_slice(&modified.to_be_bytes());
-        Ok((cipher, nonce, aad))
-    }
-}
-
-impl ListKey {
-    fn window(&self, window: &[u8]) -> Result<Arc<super::suite::Cipher>, SealError> {
-        let window: [u8; 4] = window.try_into().map_err(|_| SealError::Malformed("list window"))?;
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, cipher)) = &*recent
-            && *of == window
-        {
-            return Ok(Arc::clone(cipher));
-        }
-        let cipher = Arc::new(self.suite.cipher(&self.suite.derive(&self.key, "list-window", &window))?);
-        *recent = Some((window, Arc::clone(&cipher)));
-        Ok(cipher)
-    }
-}
-
 /// A part belongs to one upload, and a body that is put into its row does not.
 fn part_aad(upload: UploadId, body: &ManifestBody) -> Result<Vec<u8>, SealError> {
     let mut aad = upload.as_bytes().to_vec();
@@ -261,6 +184,18 @@ fn metadata_aad(suite: Suite, owner: &Owner<'_>, counter: u64) -> Vec<u8> {
     aad
 }
 
+fn put_bucket(out: &mut Vec<u8>, suite: Suite, tenant: TenantId, bucket: BucketId) {
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&[FORMAT, suite.id()]);
+    out.extend_from_slice(tenant.as_bytes());
+    out.extend_from_slice(bucket.as_bytes());
+}
+
+fn put_version(out: &mut Vec<u8>, name: &[u8], version: VersionId) {
+    put_bytes(out, name);
+    out.extend_from_slice(version.as_bytes());
+}
+
 fn put_u32(out: &mut Vec<u8>, n: usize) -> Result<(), SealError> {
     let n = u32::try_from(n).map_err(|_| SealError::Malformed("count"))?;
     out.extend_from_slice(&n.to_be_bytes());
@@ -279,6 +214,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seal::SecretKey;
 
     fn owner(name: &[u8]) -> Owner<'_> {
         Owner {

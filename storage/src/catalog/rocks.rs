@@ -385,7 +385,7 @@ impl Catalog for RocksCatalog {
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
         let query = query.clone();
-        self.blocking(move |shared| shared.list_page(&query)).await
+        self.cached(move |shared, tier| shared.list_page(&query, tier)).await
     }
 
     async fn upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {

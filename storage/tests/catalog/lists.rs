@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use policy::id::BucketId;
-use storage::catalog::{Catalog, Change, ListItem, ListQuery, Precondition, UploadItem, UploadQuery};
+use storage::catalog::{Catalog, Change, ListQuery, Precondition, UploadItem, UploadQuery};
 
 use crate::backend::Backend;
-use crate::rows::{bucket, commit, put, race, tenant, upload, without_record};
+use crate::rows::{Listed, bucket, commit, put, race, tenant, upload, without_record};
 
 const FOLDERS: u128 = 12;
 const FILES: u128 = 150;
@@ -33,28 +33,28 @@ fn folders(bucket: BucketId, limit: usize) -> ListQuery {
 pub async fn a_common_prefix_costs_one_step(backend: &impl Backend) {
     let (catalog, bucket) = filled(backend).await;
     let page = catalog.list(&folders(bucket, 1_000)).await.unwrap();
-    assert_eq!(page.items.len(), usize::try_from(2 * FOLDERS).unwrap());
+    assert_eq!(page.len(), usize::try_from(2 * FOLDERS).unwrap());
     assert!(page.next.is_none());
-    assert!(page.steps <= page.items.len(), "{} rows looked at for {} lines", page.steps, page.items.len());
+    assert!(page.steps <= page.len(), "{} rows looked at for {} lines", page.steps, page.len());
 }
 
 pub async fn pages_join_to_the_whole(backend: &impl Backend) {
     let (catalog, bucket) = filled(backend).await;
     for limit in [1, 2, 3, 7] {
-        let whole = catalog.list(&folders(bucket, 1_000)).await.unwrap().items;
+        let whole = Listed::all(&catalog.list(&folders(bucket, 1_000)).await.unwrap());
         let mut query = folders(bucket, limit);
-        let mut joined: Vec<ListItem> = Vec::new();
+        let mut joined = Vec::new();
         loop {
             let page = catalog.list(&query).await.unwrap();
-            assert!(page.steps <= page.items.len() + 2, "{} rows for {} lines", page.steps, page.items.len());
-            assert!(page.next.is_none() || page.items.len() == limit);
-            joined.extend(page.items);
+            assert!(page.steps <= page.len() + 2, "{} rows for {} lines", page.steps, page.len());
+            assert!(page.next.is_none() || page.len() == limit);
+            joined.extend(Listed::all(&page));
             query.after = page.next;
             if query.after.is_none() {
                 break;
             }
         }
-        assert_eq!(format!("{joined:?}"), format!("{whole:?}"));
+        assert_eq!(joined, whole);
     }
 }
 

@@ -7,12 +7,12 @@ use policy::id::{BodyId, BucketId, TenantId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
 use ring::digest::{SHA256, digest};
 use storage::catalog::{
-    After, BucketRow, Change, ControlKind, ControlPut, CurrentRow, GarbageRow, ListItem, ListQuery, Location, NewBody,
-    PartRow, Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow, VersionRow,
+    After, BucketRow, Change, ControlKind, ControlPut, CurrentRow, GarbageRow, ListQuery, Location, NewBody, PartRow,
+    Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow, VersionRow,
 };
 use storage::log::{LogEntry, LogPosition, Record, leaf_hash};
 
-use crate::rows::digest_of;
+use crate::rows::{Listed, digest_of};
 
 /// Who holds a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -338,17 +338,17 @@ impl Model {
     }
 
     /// The lines of a list and where it goes on.
-    pub fn list(&self, query: &ListQuery) -> (Vec<ListItem>, Option<After>) {
-        let mut items: Vec<ListItem> = Vec::new();
+    pub fn list(&self, query: &ListQuery) -> (Vec<Listed>, Option<After>) {
+        let mut items: Vec<Listed> = Vec::new();
         let names = self.objects.keys().filter(|(bucket, _)| *bucket == query.bucket).map(|(_, key)| key);
         for key in names.filter(|key| is_behind(key.as_str(), query.after.as_ref())) {
             let Some(rest) = key.as_str().strip_prefix(&query.prefix) else { continue };
             match group(&query.prefix, rest, query.delimiter.as_deref()) {
-                None => items.extend(self.current(query.bucket, key).map(|row| ListItem::Object(key.clone(), row))),
+                None => items.extend(self.current(query.bucket, key).map(|row| Listed::of(key.as_str(), &row))),
                 Some(group) => {
                     let skipped = matches!(&query.after, Some(After::Key(after)) if *after == group);
-                    if !skipped && !matches!(items.last(), Some(ListItem::Prefix(last)) if *last == group) {
-                        items.push(ListItem::Prefix(group));
+                    if !skipped && !matches!(items.last(), Some(Listed::Prefix(last)) if *last == group) {
+                        items.push(Listed::Prefix(group));
                     }
                 }
             }
@@ -356,8 +356,8 @@ impl Model {
         let more = items.len() > query.limit;
         items.truncate(query.limit);
         let next = items.last().filter(|_| more).map(|item| match item {
-            ListItem::Object(key, _) => After::Key(key.as_str().to_owned()),
-            ListItem::Prefix(prefix) => After::Prefix(prefix.clone()),
+            Listed::Object { name, .. } => After::Key(name.clone()),
+            Listed::Prefix(prefix) => After::Prefix(prefix.clone()),
         });
         (items, next)
     }

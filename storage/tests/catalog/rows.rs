@@ -8,13 +8,37 @@ use policy::time::UtcMillis;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use storage::catalog::{
-    BucketRow, Catalog, Change, Commit, CommitError, Committed, Location, ManifestBody, NewBody, PartRow, Precondition,
-    PutVersion, Refusal, UploadRow, VersionRow,
+    BucketRow, Catalog, Change, Commit, CommitError, Committed, CurrentRow, ListItem, ListPage, ListedObject, Location,
+    ManifestBody, NewBody, PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow,
 };
 use storage::log::{Record, RecordKind};
 
 /// Bodies in chunks lie here.
 pub const CHUNKS: Location = Location::Chunks { pool: 0 };
+
+/// A line of a list, on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    Object { name: String, version: VersionId, size: u64, modified: UtcMillis, list_values: Vec<u8> },
+    Prefix(String),
+}
+
+impl Listed {
+    pub fn of(name: &str, row: &CurrentRow) -> Self {
+        let CurrentRow { version, size, modified, list_values, .. } = row.clone();
+        Self::Object { name: name.to_owned(), version, size, modified, list_values }
+    }
+
+    pub fn all(page: &ListPage) -> Vec<Self> {
+        let lines = page.items().map(|item| match item {
+            ListItem::Prefix(prefix) => Self::Prefix(prefix.to_owned()),
+            ListItem::Object(ListedObject { name, version, size, modified, list_values }) => {
+                Self::Object { name: name.to_owned(), version, size, modified, list_values: list_values.to_vec() }
+            }
+        });
+        lines.collect()
+    }
+}
 
 pub const fn id(number: u128) -> [u8; 16] {
     number.to_be_bytes()

@@ -1,26 +1,25 @@
 //! The XML of a list, written row by row (STORAGE.md, Lists): as objects of `s3s`, a page of 1,000 names
 //! would be ten thousand small strings, and they would be most of what a list costs.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 
 use bytes::Bytes;
-use policy::id::TenantId;
 use policy::time::UtcMillis;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::url_encode;
-use crate::s3::metadata::ListValues;
+use super::url_encode_to;
+use crate::s3::metadata::ListedValues;
 
 /// Bytes that a row usually takes.
 const ROW: usize = 420;
 
 /// A list of objects and common prefixes, as ListObjects and ListObjectsV2 answer it.
 pub(super) struct Document {
-    xml: String,
+    xml: Vec<u8>,
     encode: bool,
     /// The second that was written last: neighbours in a list were often written together.
-    second: (u64, String),
+    second: (u64, [u8; 20]),
 }
 
 /// What a list says of one object.
@@ -28,24 +27,25 @@ pub(super) struct Row<'a> {
     pub name: &'a str,
     pub size: u64,
     pub modified: UtcMillis,
-    pub values: &'a ListValues,
-    pub owner: Option<TenantId>,
+    pub values: &'a ListedValues<'a>,
+    pub owner: Option<&'a str>,
 }
 
 impl Document {
     /// An empty list for about so many rows; `encode` percent-encodes names.
     pub fn new(rows: usize, encode: bool) -> Self {
-        let mut xml = String::with_capacity(512 + rows * ROW);
-        xml.push_str(concat!(
+        let xml = Vec::with_capacity(512 + rows * ROW);
+        let mut list = Self { xml, encode, second: (u64::MAX, [b'0'; 20]) };
+        list.put(concat!(
             r#"<?xml version="1.0" encoding="UTF-8"?>"#,
             r#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">"#
         ));
-        Self { xml, encode, second: (u64::MAX, String::new()) }
+        list
     }
 
     /// An element whose text needs no escaping.
     pub fn plain(&mut self, name: &str, value: impl Display) {
-        // Writing to a string cannot fail.
+        // Writing to memory cannot fail.
         let _written = write!(self.xml, "<{name}>{value}</{name}>").is_ok();
     }
 
@@ -58,29 +58,40 @@ impl Document {
 
     /// An element with a name of an object, or a part of one.
     pub fn name(&mut self, name: &str, value: &str) {
-        if self.encode { self.plain(name, url_encode(value)) } else { self.text(name, value) }
+        self.open(name);
+        self.named(value);
+        self.close(name);
     }
 
-    /// One object.
+    fn named(&mut self, value: &str) {
+        if self.encode { url_encode_to(value, &mut self.xml) } else { escape(value, &mut self.xml) }
+    }
+
+    /// One object. Its markup is put down in as few pieces as there are gaps for values.
     pub fn object(&mut self, row: &Row<'_>) {
-        self.open("Contents");
-        self.name("Key", row.name);
-        self.open("LastModified");
+        self.put("<Contents><Key>");
+        self.named(row.name);
+        self.put("</Key><LastModified>");
         self.time(row.modified);
-        self.close("LastModified");
-        self.plain("ETag", format_args!("&quot;{}&quot;", row.values.etag.text()));
+        self.put("</LastModified><ETag>&quot;");
+        row.values.etag.write(&mut self.xml);
+        self.put("&quot;</ETag>");
         if let Some(checksum) = &row.values.checksum {
-            self.plain("ChecksumAlgorithm", &checksum.algorithm);
-            self.plain("ChecksumType", checksum.kind().as_str());
+            self.put("<ChecksumAlgorithm>");
+            self.put(checksum.algorithm);
+            self.put("</ChecksumAlgorithm><ChecksumType>");
+            self.put(checksum.kind());
+            self.put("</ChecksumType>");
         }
-        self.plain("Size", row.size);
-        if let Some(tenant) = row.owner {
-            self.open("Owner");
-            self.plain("ID", tenant);
-            self.close("Owner");
+        self.put("<Size>");
+        self.number(row.size);
+        self.put("</Size>");
+        if let Some(owner) = row.owner {
+            self.put("<Owner><ID>");
+            self.put(owner);
+            self.put("</ID></Owner>");
         }
-        self.plain("StorageClass", "STANDARD");
-        self.close("Contents");
+        self.put("<StorageClass>STANDARD</StorageClass></Contents>");
     }
 
     /// One common prefix.
@@ -96,34 +107,69 @@ impl Document {
         Bytes::from(self.xml)
     }
 
+    fn put(&mut self, markup: &str) {
+        self.xml.extend_from_slice(markup.as_bytes());
+    }
+
+    fn number(&mut self, value: u64) {
+        let mut text = [0; 20];
+        digits(value, &mut text);
+        let from = text.iter().position(|digit| *digit != b'0').unwrap_or(19);
+        self.xml.extend_from_slice(&text[from..]);
+    }
+
     fn open(&mut self, name: &str) {
-        self.xml.push('<');
-        self.xml.push_str(name);
-        self.xml.push('>');
+        self.put("<");
+        self.put(name);
+        self.put(">");
     }
 
     fn close(&mut self, name: &str) {
-        self.xml.push_str("</");
-        self.xml.push_str(name);
-        self.xml.push('>');
+        self.put("</");
+        self.put(name);
+        self.put(">");
     }
 
+    /// `2026-11-24T12:00:00.123Z`
     fn time(&mut self, at: UtcMillis) {
         let (second, millis) = (at.0 / 1000, at.0 % 1000);
         if self.second.0 != second {
-            let at = i64::try_from(second).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-            let text = at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
-            self.second = (second, text.trim_end_matches('Z').to_owned());
+            self.second = (second, of_second(second));
         }
-        self.xml.push_str(&self.second.1);
-        let _written = write!(self.xml, ".{millis:03}Z").is_ok();
+        let mut text = [0; 24];
+        text[..20].copy_from_slice(&self.second.1);
+        digits(millis, &mut text[20..23]);
+        text[23] = b'Z';
+        self.xml.extend_from_slice(&text);
+    }
+}
+
+/// `2026-11-24T12:00:00.`
+fn of_second(second: u64) -> [u8; 20] {
+    let at = i64::try_from(second).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let mut text = *b"0000-00-00T00:00:00.";
+    digits(at.year().unsigned_abs().into(), &mut text[..4]);
+    let [month, day] = [u8::from(at.month()), at.day()];
+    for (place, value) in [(5, month), (8, day), (11, at.hour()), (14, at.minute()), (17, at.second())] {
+        digits(value.into(), &mut text[place..place + 2]);
+    }
+    text
+}
+
+/// The last decimal digits, as many as there is room for.
+fn digits(mut value: u64, text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
     }
 }
 
 /// Escapes text for an element. Control characters that XML 1.0 cannot hold are written as S3 writes them.
-fn escape(text: &str, out: &mut String) {
+fn escape(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
     let mut from = 0;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in bytes.iter().enumerate() {
         let entity = match byte {
             b'&' => "&amp;",
             b'<' => "&lt;",
@@ -132,16 +178,15 @@ fn escape(text: &str, out: &mut String) {
             0..=0x1f => "",
             _ => continue,
         };
-        // `at` is the place of an ASCII byte, so it is a border of characters.
-        out.push_str(text.get(from..at).unwrap_or_default());
+        out.extend_from_slice(&bytes[from..at]);
         from = at + 1;
         if entity.is_empty() {
             let _written = write!(out, "&#x{byte:X};").is_ok();
         } else {
-            out.push_str(entity);
+            out.extend_from_slice(entity.as_bytes());
         }
     }
-    out.push_str(text.get(from..).unwrap_or_default());
+    out.extend_from_slice(&bytes[from..]);
 }
 
 #[cfg(test)]
@@ -149,18 +194,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::s3::checks::StoredETag;
+    use crate::clock::rfc3339;
+    use crate::s3::checks::{StoredChecksum, StoredETag};
+    use crate::s3::metadata::ListValues;
+    use crate::s3::put::encode;
 
     #[test]
     fn a_row_says_what_s3_says() {
-        let values = ListValues { etag: StoredETag { md5: [0xab; 16], parts: Some(2) }, checksum: None };
+        let values = ListedValues { etag: StoredETag { md5: [0xab; 16], parts: Some(2) }, checksum: None };
         let mut list = Document::new(1, false);
         list.object(&Row {
             name: "a&b\u{1}/한 <",
             size: 7,
             modified: UtcMillis(1_764_045_042_007),
             values: &values,
-            owner: Some(TenantId::from_bytes([1; 16])),
+            owner: Some("0101"),
         });
         let text = String::from_utf8(list.finish().to_vec()).unwrap();
         let row = text.split_once("<Contents>").unwrap().1.split_once("</Contents>").unwrap().0;
@@ -168,15 +216,59 @@ mod tests {
             row,
             "<Key>a&amp;b&#x1;/한 &lt;</Key><LastModified>2025-11-25T04:30:42.007Z</LastModified>\
              <ETag>&quot;abababababababababababababababab-2&quot;</ETag><Size>7</Size>\
-             <Owner><ID>01010101010101010101010101010101</ID></Owner><StorageClass>STANDARD</StorageClass>"
+             <Owner><ID>0101</ID></Owner><StorageClass>STANDARD</StorageClass>"
         );
+    }
+
+    #[test]
+    fn what_was_stored_is_what_is_said() {
+        let checksum = |composite| StoredChecksum { algorithm: "CRC32C".to_owned(), value: vec![7; 4], composite };
+        for (checksum, said) in [
+            (None, ""),
+            (
+                Some(checksum(None)),
+                "<ChecksumAlgorithm>CRC32C</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>",
+            ),
+            (
+                Some(checksum(Some(9))),
+                "<ChecksumAlgorithm>CRC32C</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>",
+            ),
+        ] {
+            let stored = ListValues { etag: StoredETag { md5: [0xab; 16], parts: None }, checksum };
+            let stored = encode(&stored).unwrap();
+            let values = ListedValues::decode(&stored).unwrap();
+            let mut list = Document::new(1, true);
+            list.object(&Row { name: "a b", size: 7, modified: UtcMillis(7), values: &values, owner: None });
+            let text = String::from_utf8(list.finish().to_vec()).unwrap();
+            assert!(text.contains(&format!("&quot;</ETag>{said}<Size>7</Size><StorageClass>")), "{text}");
+            assert!(text.contains("<Key>a+b</Key><LastModified>1970-01-01T00:00:00.007Z</LastModified>"), "{text}");
+        }
     }
 
     proptest! {
         #[test]
+        fn numbers_are_those_of_the_standard_library(value: u64, bits in 0..64_u32) {
+            let mut list = Document::new(1, false);
+            list.xml.clear();
+            list.number(value >> bits);
+            prop_assert_eq!(list.xml, (value >> bits).to_string().into_bytes());
+        }
+
+        #[test]
+        fn times_are_those_of_the_clock(seconds in proptest::collection::vec(0..253_402_300_800_000_u64, 1..5)) {
+            let mut list = Document::new(1, false);
+            for at in seconds.iter().flat_map(|at| [*at, *at + 1]) {
+                list.xml.clear();
+                list.time(UtcMillis(at));
+                prop_assert_eq!(list.xml.as_slice(), rfc3339(UtcMillis(at)).into_bytes());
+            }
+        }
+
+        #[test]
         fn escaped_text_has_no_markup(text in ".{0,60}") {
-            let mut out = String::new();
+            let mut out = Vec::new();
             escape(&text, &mut out);
+            let out = String::from_utf8(out).unwrap();
             prop_assert!(!out.contains(['<', '>', '"']) && !out.bytes().any(|b| b < 0x20));
             let back = out.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
             prop_assert!(back == text || out.contains("&#x"));

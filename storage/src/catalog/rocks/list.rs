@@ -2,24 +2,37 @@
 //! with `prefix` sorts behind `prefix || 0xFF`.
 
 use policy::id::{BucketId, UploadId};
-use policy::name::ObjectKey;
-use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
+use policy::name::KEY_BYTES_MAX;
+use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
 
 use super::Shared;
-use crate::catalog::rows::decode;
+use crate::catalog::rows::{ListedRow, decode};
 use crate::catalog::{
-    After, CatalogError, ControlKind, CurrentRow, GarbageRow, ListItem, ListPage, ListQuery, PartRow, UploadItem,
-    UploadPage, UploadQuery, UploadRow, keys,
+    After, CatalogError, ControlKind, GarbageRow, ListPage, ListQuery, PartRow, UploadItem, UploadPage, UploadQuery,
+    UploadRow, keys,
 };
 
 /// Deleted rows that the writer's own look at a bucket may pass.
 const BRIEF: u64 = 10_000;
+/// Deleted rows in one place that a list may pass on the calling task.
+const PASSING: u64 = 100;
 
 type Cursor<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
 impl Shared {
     fn bounded(&self, family: &rocksdb::ColumnFamily, prefix: &[u8]) -> Cursor<'_> {
         let mut options = ReadOptions::default();
+        if let Some(end) = keys::behind(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        self.db.raw_iterator_cf_opt(family, options)
+    }
+
+    fn tiered(&self, family: &rocksdb::ColumnFamily, prefix: &[u8], tier: ReadTier) -> Cursor<'_> {
+        let mut options = super::tiered(tier);
+        if matches!(tier, ReadTier::BlockCache) {
+            options.set_max_skippable_internal_keys(PASSING);
+        }
         if let Some(end) = keys::behind(prefix) {
             options.set_iterate_upper_bound(end);
         }
@@ -49,41 +62,42 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn list_page(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
-        let mut page = ListPage::default();
+    /// From the cache alone it gives up as `Incomplete` on a block that is not there, and where it would
+    /// have to pass many deleted rows.
+    pub(super) fn list_page(&self, query: &ListQuery, tier: ReadTier) -> Result<ListPage, CatalogError> {
         if query.limit == 0 {
-            return Ok(page);
+            return Ok(ListPage::default());
         }
+        let mut page = ListPage::with_room(query.limit);
         let prefix = keys::current(query.bucket, query.prefix.as_bytes());
-        let mut cursor = self.bounded(self.current_cf()?, &prefix);
+        let mut cursor = self.tiered(self.current_cf()?, &prefix, tier);
         start(&mut cursor, query, &prefix);
         while let Some((key, value)) = cursor.item() {
             page.steps += 1;
             let name = std::str::from_utf8(key.get(keys::BUCKET_PREFIX..).unwrap_or_default())
-                .map_err(|_| CatalogError::Corrupt("object name".to_owned()))?;
+                .ok()
+                .filter(|name| (1..=KEY_BYTES_MAX).contains(&name.len()))
+                .ok_or_else(|| CatalogError::Corrupt("object name".to_owned()))?;
             let group = group_of(name, query);
-            if let Some(group) = &group
+            if let Some(group) = group
                 && matches!(&query.after, Some(After::Key(after)) if after == group)
             {
-                skip(&mut cursor, query, group);
+                let behind = behind(query, group);
+                cursor.seek(behind);
                 continue;
             }
-            if page.items.len() == query.limit {
-                page.next = page.items.last().map(|item| match item {
-                    ListItem::Object(key, _) => After::Key(key.as_str().to_owned()),
-                    ListItem::Prefix(prefix) => After::Prefix(prefix.clone()),
-                });
+            if page.len() == query.limit {
+                page.cut();
                 break;
             }
             match group {
                 Some(group) => {
-                    skip(&mut cursor, query, &group);
-                    page.items.push(ListItem::Prefix(group));
+                    page.push_prefix(group);
+                    let behind = behind(query, group);
+                    cursor.seek(behind);
                 }
                 None => {
-                    let row: CurrentRow = decode("current", value)?;
-                    let key: ObjectKey = name.parse().map_err(|_| CatalogError::Corrupt("object name".to_owned()))?;
-                    page.items.push(ListItem::Object(key, row));
+                    page.push_object(name, &ListedRow::decode(value)?);
                     cursor.next();
                 }
             }
@@ -177,6 +191,7 @@ impl Shared {
             page.steps += 1;
             let row: UploadRow = decode("upload", value)?;
             let group = query.delimiter.as_deref().and_then(|d| group(row.key.as_str(), &query.prefix, d));
+            let group = group.map(str::to_owned);
             if let Some(group) = &group
                 && Some(group) == query.key_marker.as_ref()
             {
@@ -220,10 +235,11 @@ fn start(cursor: &mut Cursor<'_>, query: &ListQuery, prefix: &[u8]) {
     cursor.seek(if from.as_slice() > prefix { &from } else { prefix });
 }
 
-fn skip(cursor: &mut Cursor<'_>, query: &ListQuery, group: &str) {
+/// Behind every name of a group.
+fn behind(query: &ListQuery, group: &str) -> Vec<u8> {
     let mut behind = keys::current(query.bucket, group.as_bytes());
     behind.push(0xff);
-    cursor.seek(&behind);
+    behind
 }
 
 /// The first key behind every upload whose name begins with `group`.
@@ -234,13 +250,13 @@ fn behind_uploads(bucket: BucketId, group: &str) -> Vec<u8> {
     behind
 }
 
-fn group_of(name: &str, query: &ListQuery) -> Option<String> {
+fn group_of<'a>(name: &'a str, query: &ListQuery) -> Option<&'a str> {
     group(name, &query.prefix, query.delimiter.as_deref()?)
 }
 
 /// The common prefix of a name: up to the first delimiter behind the list's prefix.
-fn group(name: &str, prefix: &str, delimiter: &str) -> Option<String> {
+fn group<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(prefix)?;
     let at = rest.find(delimiter)?;
-    name.get(..prefix.len() + at + delimiter.len()).map(str::to_owned)
+    name.get(..prefix.len() + at + delimiter.len())
 }
