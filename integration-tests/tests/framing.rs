@@ -69,6 +69,8 @@ fn trap_8_wrong_sums_are_refused_and_nothing_is_stored() {
             .send()
             .refused(400, "InvalidDigest")
             .done();
+        let unknown = s3.object("PUT", "sums", "k").header("x-amz-checksum-sha512", &base64(&[0; 64]));
+        unknown.body(data).send().refused(400, "InvalidRequest").done();
     }
     s3.get("sums", "k").refused(404, "NoSuchKey").done();
 }

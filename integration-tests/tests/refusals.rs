@@ -45,6 +45,8 @@ fn addresses_and_methods() {
         ("a key of 1025 bytes to read", s3.object("GET", "plain", &long), 400, "KeyTooLongError"),
         ("a key of 342 syllables", s3.object("PUT", "plain", &"곳".repeat(342)).body("v"), 400, "KeyTooLongError"),
         ("a path that is no text", s3.raw("GET", "/plain/%ff%fe"), 400, "InvalidURI"),
+        ("a path that is badly escaped", s3.raw("PUT", "/plain/100%").body("v"), 400, "InvalidURI"),
+        ("a path that is escaped with no digits", s3.raw("GET", "/plain/%zz"), 400, "InvalidURI"),
         ("a method that is none", s3.object("BREW", "plain", "k"), 501, "NotImplemented"),
         ("a post to nothing", s3.raw("POST", "/"), 501, "NotImplemented"),
         ("an operation that is not served", s3.bucket("GET", "plain").query("acl", ""), 501, "NotImplemented"),
@@ -65,6 +67,12 @@ fn signatures() {
     let nobody = s3.with("NOBODY", "x");
     let get = |header: &str| s3.object("GET", "plain", "k").anonymous().loose_header("authorization", header);
     let credential = format!("Credential={}/{}", s3.signer.access, s3.signer.scope(Moment::now()));
+    let signed_for = |scope: &str| {
+        let credential = format!("Credential={}/{scope}", s3.signer.access);
+        get(&format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature={}", "0".repeat(64)))
+            .header("x-amz-date", &Moment::now().amz())
+    };
+    let today = s3.signer.scope(Moment::now());
     let no_host = format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=x-amz-date, Signature={}", "0".repeat(64));
     all(vec![
         ("another secret", wrong.object("GET", "plain", "k"), 403, "SignatureDoesNotMatch"),
@@ -75,6 +83,8 @@ fn signatures() {
         ("half a signature", get("AWS4-HMAC-SHA256 Credential=abc"), 400, "AuthorizationHeaderMalformed"),
         ("no date", get(&no_host.replace("x-amz-date", "host")), 403, "AccessDenied"),
         ("version 2", get("AWS AKIA:abc="), 400, "InvalidRequest"),
+        ("another service", signed_for(&today.replace("/s3/", "/ec2/")), 400, "AuthorizationHeaderMalformed"),
+        ("a scope of another day", signed_for("20200101/r/s3/aws4_request"), 400, "AuthorizationHeaderMalformed"),
         ("host is not signed", get(&no_host), 403, "AccessDenied"),
         (
             "a header that nobody signed",
@@ -119,6 +129,8 @@ fn presigned_urls() {
         ("no credential", cut("X-Amz-Credential"), 400, PARAMETERS),
         ("no date", cut("X-Amz-Date"), 400, PARAMETERS),
         ("no signature", cut("X-Amz-Signature"), 403, "AccessDenied"),
+        ("another service", good.replace("%2Fs3%2F", "%2Fec2%2F"), 400, PARAMETERS),
+        ("a date that is not the scope's", good.replace("X-Amz-Date=2", "X-Amz-Date=1"), 400, PARAMETERS),
         ("expired", url(now.plus(-120), 60), 403, "AccessDenied"),
         ("of tomorrow", url(now.plus(86_400), 60), 403, "AccessDenied"),
         ("another key", good.replace("/plain/k", "/plain/other"), 403, "SignatureDoesNotMatch"),
@@ -175,6 +187,7 @@ fn documents() {
     let many = format!("<Delete>{many}</Delete>");
     for text in [
         "nonsense",
+        "<Delete><Object><Key></Key></Object></Delete>",
         "<Delete>",
         "<Delete></Delete>",
         "<Delete><Object></Object></Delete>",
@@ -264,6 +277,7 @@ fn lists() {
     let of_parts = s3.object("GET", "plain", "up").query("uploadId", &upload);
     all(vec![
         ("a negative number of keys", list("max-keys", "-1"), 400, "InvalidArgument"),
+        ("a type of list that is none", s3.bucket("GET", "plain").query("list-type", "3"), 400, "InvalidArgument"),
         ("a negative number of keys, version 1", old("max-keys", "-1"), 400, "InvalidArgument"),
         ("more keys than there are numbers", list("max-keys", "99999999999"), 400, "InvalidArgument"),
         ("a number of keys that is none", list("max-keys", "many"), 400, "InvalidArgument"),
@@ -276,6 +290,38 @@ fn lists() {
     ]);
     let huge = list("max-keys", "2147483647").send().status(200);
     assert_eq!(huge.xml("MaxKeys"), "1000");
+}
+
+/// What names another version, or a part that cannot be, never means the object as it stands.
+#[test]
+fn versions_and_parts_that_are_none() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    s3.put("plain", "k", "v").done();
+    let of = |method: &str, name: &str, value: &str| s3.object(method, "plain", "k").query(name, value);
+    let copy = |source: &str| s3.object("PUT", "plain", "c").header("x-amz-copy-source", source);
+    let absent = "0".repeat(32);
+    all(vec![
+        ("a version id that is none", of("GET", "versionId", "abc"), 400, "InvalidArgument"),
+        ("a version id that is empty", of("GET", "versionId", ""), 400, "InvalidArgument"),
+        ("a version that is not there", of("GET", "versionId", &absent), 404, "NoSuchVersion"),
+        ("to delete a version id that is none", of("DELETE", "versionId", "abc"), 400, "InvalidArgument"),
+        ("to delete a version id that is empty", of("DELETE", "versionId", ""), 400, "InvalidArgument"),
+        ("to copy a version id that is none", copy("/plain/k?versionId=abc"), 400, "InvalidArgument"),
+        ("to copy an object without a name", copy("/plain/"), 400, "InvalidArgument"),
+        ("part 0", of("GET", "partNumber", "0"), 400, "InvalidArgument"),
+        ("part 10001", of("GET", "partNumber", "10001"), 400, "InvalidArgument"),
+        ("a part that it has not", of("GET", "partNumber", "2"), 416, "InvalidPartNumber"),
+    ]);
+    of("DELETE", "versionId", &absent).send().status(204).done();
+    let text = "<Delete><Object><Key>k</Key><VersionId>abc</VersionId></Object></Delete>";
+    let sum = base64(&md5(text.as_bytes()));
+    let answer = s3.bucket("POST", "plain").query("delete", "").header("content-md5", &sum).body(text).send();
+    assert_eq!(answer.status(200).xml("Code"), "NoSuchVersion");
+    s3.must_hold("plain", "k", b"v");
+    s3.get("plain", "c").refused(404, "NoSuchKey").done();
 }
 
 /// Lengths that are absurd are refused before anything is read; those that are no lengths end the connection.

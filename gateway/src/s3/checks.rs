@@ -154,6 +154,12 @@ impl Promises {
             let parsed = Checksum::parse(algorithm, text).map_err(|_| invalid_value(algorithm))?;
             promises.checksum = Some((algorithm, Some(parsed.bytes)));
         }
+        if headers.keys().any(|name| unknown_checksum(name.as_str())) {
+            return Err(s3s::s3_error!(
+                InvalidRequest,
+                "The algorithm type you specified in x-amz-checksum- header is invalid."
+            ));
+        }
         promises.trailer(headers)?;
         promises.named(headers)?;
         Ok(promises)
@@ -239,6 +245,12 @@ impl Promises {
             .ok_or_else(missing)?;
         Ok(Checksum::parse(algorithm, text.trim()).map_err(|_| invalid_value(algorithm))?.bytes)
     }
+}
+
+/// A checksum that nothing here would compare: refused, never ignored (S3.md trap 8).
+fn unknown_checksum(header: &str) -> bool {
+    header.strip_prefix("x-amz-checksum-").is_some_and(|name| !matches!(name, "algorithm" | "type" | "mode"))
+        && !Algorithm::ALL.iter().any(|algorithm| algorithm.header() == header)
 }
 
 /// Content-MD5: base64 of 16 bytes.

@@ -205,6 +205,9 @@ fn directive(input: &CopyObjectInput) -> S3Result<bool> {
 /// Key and version that a copy names.
 pub(super) fn source_name(source: &CopySource) -> S3Result<(String, Option<String>)> {
     match source {
+        CopySource::Bucket { key, .. } if key.is_empty() => {
+            Err(s3s::s3_error!(InvalidArgument, "Invalid copy source object key"))
+        }
         CopySource::Bucket { key, version_id, .. } => Ok((key.to_string(), version_id.as_deref().map(str::to_owned))),
         _ => Err(unsupported("A copy source that is an access point")),
     }

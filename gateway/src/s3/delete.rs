@@ -9,6 +9,7 @@ use storage::catalog::{BucketRow, Change, CommitError, Precondition};
 
 use super::checks::Promises;
 use super::conditions;
+use super::get::names_visible;
 use super::put::{commit_recorded, commit_with_status, object_key};
 use super::{Call, unsupported};
 use crate::error::Error;
@@ -27,7 +28,7 @@ pub(super) async fn delete_object(
         return Err(unsupported("x-amz-if-match-size and x-amz-if-match-last-modified-time"));
     }
     let bucket = call.bucket()?;
-    if !names_null(input.version_id.as_deref()) {
+    if !names_visible(input.version_id.as_deref())? {
         // An unversioned bucket has no other version; deleting one that is not there succeeds.
         return Ok(S3Response::new(DeleteObjectOutput {
             version_id: input.version_id.clone(),
@@ -57,7 +58,7 @@ pub(super) async fn delete_objects(
     check_body(&req.headers, &call.context.take_body())?;
     let bucket = call.bucket()?;
     let objects = req.input.delete.objects;
-    if objects.is_empty() || objects.len() > KEYS_MAX {
+    if objects.is_empty() || objects.len() > KEYS_MAX || objects.iter().any(|object| object.key.is_empty()) {
         return Err(s3s::s3_error!(
             MalformedXML,
             "The XML you provided was not well-formed or did not validate against our published schema"
@@ -121,7 +122,8 @@ async fn wanted(
     if object.size.is_some() || object.last_modified_time.is_some() {
         return Err(unsupported("Size and LastModifiedTime conditions"));
     }
-    if !names_null(object.version_id.as_deref()) {
+    let none = |_| s3s::s3_error!(NoSuchVersion, "The specified version does not exist.");
+    if !names_visible(object.version_id.as_deref()).map_err(none)? {
         return Ok(None);
     }
     let key = object_key(&object.key)?;
@@ -132,10 +134,6 @@ async fn wanted(
         }
     };
     Ok(Some((key, precondition)))
-}
-
-fn names_null(version: Option<&str>) -> bool {
-    version.is_none_or(|v| v == "null" || v.is_empty())
 }
 
 /// DeleteObjects needs Content-MD5 or any one checksum, and it must match (S3.md traps 9 and 10).

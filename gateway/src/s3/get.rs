@@ -48,9 +48,10 @@ pub(super) async fn open_object(
     version: Option<&str>,
 ) -> S3Result<OpenObject> {
     let name = object_key(key)?;
+    let visible = names_visible(version)?;
     let view = gateway.catalog.object(bucket.id, &name).await.map_err(Error::from)?;
     let view = view.ok_or_else(|| s3s::s3_error!(NoSuchKey, "The specified key does not exist."))?;
-    if version.is_some_and(|v| v != "null") {
+    if !visible {
         return Err(s3s::s3_error!(NoSuchVersion, "The specified version does not exist."));
     }
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
@@ -115,6 +116,12 @@ impl OpenObject {
             }
             (None, None) => Ok(Selection { range: 0..size, partial: false, parts: None }),
             (None, Some(number)) => {
+                if !(1..=10_000).contains(&number) {
+                    return Err(s3s::s3_error!(
+                        InvalidArgument,
+                        "Part number must be an integer between 1 and 10000, inclusive"
+                    ));
+                }
                 let range = part_range(&self.view.version.bodies, number).ok_or_else(|| {
                     let mut error =
                         super::checks::custom("InvalidPartNumber", "The requested partnumber is not satisfiable");
@@ -128,6 +135,16 @@ impl OpenObject {
                 Err(_) => Err(unsatisfiable(size)),
             },
         }
+    }
+}
+
+/// Whether a version id names the one version that there is, rather than one that is not there.
+pub(super) fn names_visible(version: Option<&str>) -> S3Result<bool> {
+    match version {
+        None | Some("null") => Ok(true),
+        Some("") => Err(s3s::s3_error!(InvalidArgument, "Version id cannot be the empty string")),
+        Some(id) if id.parse::<VersionId>().is_ok() => Ok(false),
+        Some(_) => Err(s3s::s3_error!(InvalidArgument, "Invalid version id specified")),
     }
 }
 

@@ -61,6 +61,10 @@ pub(super) async fn list_objects(
     call: &Call,
     req: S3Request<ListObjectsInput>,
 ) -> S3Result<S3Response<ListObjectsOutput>> {
+    // `s3s` comes here with any type that is not 2.
+    if form_urlencoded::parse(req.uri.query().unwrap_or_default().as_bytes()).any(|(name, _)| name == "list-type") {
+        return Err(s3s::s3_error!(InvalidArgument, "Invalid List Type specified in Request"));
+    }
     let input = req.input;
     let limit = page_size(input.max_keys)?;
     let encode = url_encoding(input.encoding_type.as_ref())?;

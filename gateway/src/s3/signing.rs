@@ -26,6 +26,9 @@ pub type Refusal = (StatusCode, &'static str, &'static str);
 /// # Errors
 /// The refusal.
 pub fn prepare<B>(request: &mut Request<B>) -> Result<bool, Refusal> {
+    if !well_escaped(request.uri().path()) {
+        return Err((StatusCode::BAD_REQUEST, "InvalidURI", "Couldn't parse the specified URI."));
+    }
     if is_form(request) {
         // `s3s` would hold the whole form in memory before it asks who sends it.
         return Err((StatusCode::NOT_IMPLEMENTED, "NotImplemented", "PostObject is not implemented"));
@@ -54,11 +57,14 @@ pub fn prepare<B>(request: &mut Request<B>) -> Result<bool, Refusal> {
         }
         (None, true) => {
             check_expiry(&query.expires)?;
+            check_scope(&query.credential, &query.date, "AuthorizationQueryParametersError")?;
             query.signed_headers.to_ascii_lowercase()
         }
         (Some(header), false) => {
             let signed = names_in(header)?;
             date_as_amz_date(request);
+            let date = request.headers().get(AMZ_DATE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            check_scope(value_in(header, "Credential="), date, "AuthorizationHeaderMalformed")?;
             signed
         }
     };
@@ -79,6 +85,8 @@ pub fn is_form<B>(request: &Request<B>) -> bool {
 struct Parameters<'a> {
     presigned: bool,
     signed_headers: Cow<'a, str>,
+    credential: Cow<'a, str>,
+    date: Cow<'a, str>,
     expires: Cow<'a, str>,
     version_2: bool,
 }
@@ -91,6 +99,8 @@ impl<'a> Parameters<'a> {
             match &*name {
                 "X-Amz-Signature" => found.presigned = true,
                 "X-Amz-SignedHeaders" => found.signed_headers = value,
+                "X-Amz-Credential" => found.credential = value,
+                "X-Amz-Date" => found.date = value,
                 "X-Amz-Expires" => found.expires = value,
                 "Signature" => signature = true,
                 "AWSAccessKeyId" => access_key = true,
@@ -126,8 +136,33 @@ fn names_in(header: &str) -> Result<String, Refusal> {
         }
         _ => return Err((StatusCode::BAD_REQUEST, "InvalidArgument", "Unsupported Authorization Type")),
     }
-    let names = header.split_once("SignedHeaders=").map_or("", |(_, rest)| rest);
-    Ok(names.split([',', ' ']).next().unwrap_or_default().to_ascii_lowercase())
+    Ok(value_in(header, "SignedHeaders=").to_ascii_lowercase())
+}
+
+fn value_in<'a>(header: &'a str, name: &str) -> &'a str {
+    let value = header.split_once(name).map_or("", |(_, rest)| rest);
+    value.split([',', ' ']).next().unwrap_or_default()
+}
+
+/// `key/date/region/service/aws4_request`: service and date must fit; the region may be any (S3.md trap 33).
+/// What has another shape is left to `s3s`.
+fn check_scope(credential: &str, date: &str, code: &'static str) -> Result<(), Refusal> {
+    let parts: Vec<&str> = credential.rsplitn(5, '/').collect();
+    let [_, service, _, day, _] = parts[..] else { return Ok(()) };
+    let refuse = |message| Err((StatusCode::BAD_REQUEST, code, message));
+    if service != "s3" {
+        return refuse("The credential names an incorrect service. This endpoint belongs to \"s3\".");
+    }
+    if !date.is_empty() && day.len() == 8 && !date.starts_with(day) {
+        return refuse("The credential has an invalid date. It is not the same as X-Amz-Date.");
+    }
+    Ok(())
+}
+
+/// Whether each percent sign begins an escaped byte.
+fn well_escaped(path: &str) -> bool {
+    let escaped = |rest: &str| matches!(rest.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    path.split('%').skip(1).all(escaped)
 }
 
 /// The time of a request is `x-amz-date`, else Date (S3.md trap 24); `s3s` knows the first only.
