@@ -1,8 +1,8 @@
 //! The chunk store of one disk: sealed bytes in append-only segment files, the truth about them in
 //! RocksDB. A chunk exists when its synced index row does (STORAGE.md rule 2).
 //!
-//! Writes go to the file with direct I/O from pooled buffers, in parallel; one committer thread
-//! syncs the touched files once for all bodies that wait, then writes their rows in one batch.
+//! Writes go to the file with direct I/O from pooled buffers, in parallel; one thread syncs the touched
+//! files once for all bodies that wait, and a second one writes their rows in one batch.
 //! Reads are buffered: the page cache is the chunk cache.
 
 use std::ops::Range;
@@ -27,6 +27,7 @@ mod index;
 mod read;
 mod reclaim;
 mod scrub;
+mod syncer;
 mod write;
 
 pub use claim::Claim;
@@ -35,9 +36,10 @@ pub use reclaim::Reclaimed;
 pub use scrub::ScrubPage;
 pub use write::{BodyWriter, Receipts};
 
-use committer::{Committer, Job, Rows};
+use committer::Rows;
 use files::Files;
 use index::Index;
+use syncer::Job;
 
 const QUEUE: usize = 1024;
 /// Free space that new bodies may not touch: this, or a twentieth of a small disk.
@@ -68,7 +70,7 @@ pub const FILE_BYTES: u64 = 1 << 30;
 pub struct ChunkStore {
     shared: Arc<Shared>,
     queue: Mutex<Option<mpsc::Sender<Job>>>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 /// What writers, readers and the committer share.
@@ -122,12 +124,8 @@ impl ChunkStore {
             room: Mutex::default(),
         });
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let committer = Committer::new(Arc::clone(&shared));
-        let thread = std::thread::Builder::new()
-            .name("chunk-committer".to_owned())
-            .spawn(move || committer.run(jobs))
-            .map_err(|e| StoreError::io("start the committer", e))?;
-        Ok(Arc::new(Self { shared, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }))
+        let threads = syncer::start(&shared, jobs).map_err(|e| StoreError::io("start the committer", e))?;
+        Ok(Arc::new(Self { shared, queue: Mutex::new(Some(queue)), threads: Mutex::new(threads.into()) }))
     }
 
     /// Its id, written when the disk was formatted.
@@ -256,13 +254,11 @@ impl ChunkStore {
     /// What the index says.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            if let Some(thread) = thread
-                && thread.join().is_err()
-            {
-                return Err(StoreError::Stopped);
+            for thread in threads {
+                thread.join().map_err(|_| StoreError::Stopped)?;
             }
             shared.files.trim()?;
             shared.index.flush()

@@ -7,7 +7,8 @@ use policy::id::BodyId;
 use tokio::sync::mpsc;
 
 use super::Shared;
-use super::committer::{Job, Rows};
+use super::committer::Rows;
+use super::syncer::Job;
 
 /// Bodies that may wait for the collector by name; those beyond wait for the next session.
 const GIVEN_UP_MAX: usize = 100_000;

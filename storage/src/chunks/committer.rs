@@ -1,25 +1,24 @@
-//! The one thread that makes chunks exist: writes the small ones side by side, syncs the touched files
-//! once for everybody that waits, then writes all rows in one synced batch, then answers.
+//! The one thread that makes chunks exist: writes the rows of all whose bytes the syncer made durable in one
+//! synced batch, then answers. Meanwhile the syncer is at the next files: neither waits for the other's disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use policy::id::{BodyId, SessionId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::Shared;
-use super::files::{Change, Hold, Room};
+use super::files::{Change, Hold};
 use super::index::{Batch, ChunkRow};
-use crate::chunk::{ChunkId, SealedChunk, Sums};
+use crate::chunk::ChunkId;
 use crate::error::StoreError;
 use crate::placement::PoolId;
 
-/// Most jobs of one batch.
-const BATCH: usize = 256;
 /// Chunks that one batch looks up to delete them, before others have their turn; a body goes whole.
 const DELETES: usize = 512;
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// Notes that wait for a batch that must be written anyway.
 const NOTES: usize = 1024;
@@ -30,22 +29,6 @@ pub(super) struct Written {
     pub id: ChunkId,
     pub row: ChunkRow,
     pub file: Hold,
-}
-
-/// A chunk that is written together with others of its batch: no hop of its own, one write for all.
-#[derive(Debug)]
-pub(super) struct Small {
-    pub chunk: SealedChunk,
-    pub sums: Sums,
-}
-
-/// What the committer is asked to do.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// A body of one small chunk is written and becomes existing.
-    Keep { pool: PoolId, small: Small, answer: Answer<()> },
-    /// Rows change.
-    Rows(Rows),
 }
 
 /// A change of rows about chunks whose bytes lie where they shall.
@@ -73,8 +56,8 @@ struct Round {
     moved: Vec<Done<u64>>,
     /// Files that chunks come to or go from; accounted for when the rows are written.
     touched: BTreeMap<u64, Change>,
-    /// Files to be synced first, held until their chunks have rows.
-    synced: BTreeMap<u64, Hold>,
+    /// Holds on their files, until the chunks have rows.
+    held: Vec<Hold>,
     /// Somebody waits for it, or will look whether it was done.
     pressing: bool,
 }
@@ -100,50 +83,20 @@ struct Deletion {
     answer: Answer<()>,
 }
 
-/// A small chunk with its place.
-struct Kept {
-    pool: PoolId,
-    small: Small,
-    answer: Answer<()>,
-    room: Room,
-}
-
-impl Kept {
-    /// Whether `next` begins where this ends.
-    fn is_followed_by(&self, next: &Self) -> bool {
-        let end = self.room.offset + self.small.chunk.shape().footprint();
-        self.room.file.number == next.room.file.number && end == next.room.offset
-    }
-
-    fn written(self, session: SessionId) -> Rows {
-        let id = self.small.chunk.id();
-        let row = ChunkRow {
-            file: self.room.file.number,
-            offset: self.room.offset,
-            shape: self.small.chunk.shape(),
-            sums: self.small.sums,
-            session,
-        };
-        let chunks = vec![Written { id, row, file: self.room.file }];
-        Rows::Finish { pool: self.pool, body: id.body, chunks, answer: self.answer }
-    }
-}
-
 impl Committer {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 
-    /// Runs until every sender is gone.
-    pub fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(BATCH);
+    /// Runs until the syncer is gone and nothing is left to delete.
+    pub fn run(self, batches: &Receiver<Vec<Rows>>) {
         let mut deletions = VecDeque::new();
         let mut notes = Batch::default();
-        while receive(&mut jobs, &mut waiting, deletions.is_empty()) {
+        while let Some(waiting) = receive(batches, deletions.is_empty()) {
             let mut round = Round { batch: std::mem::take(&mut notes), ..Round::default() };
             // What was asked in earlier rounds, whose rows are all written: nothing that it shall delete is overlooked.
             let mut failed = self.delete_some(&mut deletions, &mut round).err();
-            for job in self.keep_small(&mut waiting) {
+            for job in waiting {
                 if let Err(error) = self.gather(job, &mut round, &mut deletions) {
                     failed = Some(error);
                 }
@@ -161,48 +114,6 @@ impl Committer {
         let mut last = Round { batch: notes, ..Round::default() };
         let outcome = self.write(&mut last);
         self.answer(last, outcome);
-    }
-
-    /// Writes the small chunks, neighbours in one go; each then is like any other that was written.
-    fn keep_small(&self, waiting: &mut Vec<Job>) -> Vec<Rows> {
-        let mut jobs = Vec::with_capacity(waiting.len());
-        let mut run: Vec<Kept> = Vec::new();
-        for job in waiting.drain(..) {
-            let (pool, small, answer) = match job {
-                Job::Keep { pool, small, answer } => (pool, small, answer),
-                Job::Rows(rows) => {
-                    jobs.push(rows);
-                    continue;
-                }
-            };
-            let kept = match self.shared.files.reserve(small.chunk.shape().footprint()) {
-                Ok(room) => Kept { pool, small, answer, room },
-                Err(error) => {
-                    let _gone = answer.send(Err(error));
-                    continue;
-                }
-            };
-            if run.last().is_some_and(|last| !last.is_followed_by(&kept)) {
-                self.write_run(&mut run, &mut jobs);
-            }
-            run.push(kept);
-        }
-        self.write_run(&mut run, &mut jobs);
-        jobs
-    }
-
-    fn write_run(&self, run: &mut Vec<Kept>, jobs: &mut Vec<Rows>) {
-        let Some(first) = run.first() else { return };
-        let blocks: Vec<&[u8]> = run.iter().map(|kept| kept.small.chunk.blocks()).collect();
-        let outcome = first.room.file.write_run(&blocks, first.room.offset);
-        for kept in run.drain(..) {
-            match &outcome {
-                Ok(()) => jobs.push(kept.written(self.shared.session)),
-                Err(error) => {
-                    let _gone = kept.answer.send(Err(error.clone()));
-                }
-            }
-        }
     }
 
     /// An error leaves the batch unfit to be written.
@@ -249,7 +160,7 @@ impl Committer {
         let change = round.touched.entry(chunk.row.file).or_default();
         change.end = change.end.max(chunk.row.offset + size);
         change.came += size;
-        round.synced.entry(chunk.row.file).or_insert(chunk.file);
+        round.held.push(chunk.file);
         Ok(())
     }
 
@@ -324,15 +235,10 @@ impl Committer {
         Ok(())
     }
 
-    /// Files first, then rows, then what became empty.
+    /// Rows, then what became empty.
     fn write(&self, round: &mut Round) -> Result<(), StoreError> {
         if let Some(why) = self.shared.poisoned.get() {
             return Err(StoreError::Poisoned(why.clone()));
-        }
-        let synced = std::mem::take(&mut round.synced);
-        for file in synced.values() {
-            // After a failed sync the kernel may have dropped the pages: nothing here can be trusted any more.
-            file.sync().inspect_err(|e| self.shared.poison(e))?;
         }
         let touched = std::mem::take(&mut round.touched);
         for (number, change) in &touched {
@@ -344,7 +250,7 @@ impl Committer {
         for (number, change) in &touched {
             self.shared.files.apply(*number, *change);
         }
-        drop(synced);
+        round.held.clear();
         for number in touched.into_keys().filter(|number| self.shared.files.is_dead(*number)) {
             // The rows are written: a file that stays costs space, and nothing else.
             if let Err(error) = self.remove(number) {
@@ -383,44 +289,18 @@ fn gone(round: &mut Round, row: &ChunkRow) {
     round.touched.entry(row.file).or_default().went += row.shape.footprint();
 }
 
-/// Waits for jobs, unless there is other work; false when there will be nothing more to do.
-fn receive(jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>, idle: bool) -> bool {
+/// Waits for a batch, unless there is other work; none when there will be nothing more to do.
+fn receive(batches: &Receiver<Vec<Rows>>, idle: bool) -> Option<Vec<Rows>> {
     if idle {
-        return jobs.blocking_recv_many(waiting, BATCH) > 0;
+        return batches.recv().ok();
     }
-    while waiting.len() < BATCH
-        && let Ok(job) = jobs.try_recv()
-    {
-        waiting.push(job);
-    }
-    true
+    Some(batches.try_recv().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{id, keep, open};
     use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_is_given_up_while_it_is_kept_is_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), 1, "KR");
-        let buffer = store.shared.pool.chunk(1).await.unwrap();
-        let chunk = SealedChunk::from_sealed(id(5), buffer, 1, 1000);
-        let small = Small { sums: chunk.sums(), chunk };
-        let (keep, kept) = oneshot::channel();
-        let (delete, deleted) = oneshot::channel();
-        // Both wait before the committer sees either.
-        let (queue, jobs) = mpsc::channel(2);
-        queue.send(Job::Keep { pool: 0.into(), small, answer: keep }).await.unwrap();
-        queue.send(Job::Rows(Rows::Delete { bodies: vec![id(5).body], answer: delete })).await.unwrap();
-        drop(queue);
-        let committer = Committer::new(Arc::clone(&store.shared));
-        tokio::task::spawn_blocking(move || committer.run(jobs)).await.unwrap();
-        kept.await.unwrap().unwrap();
-        deleted.await.unwrap().unwrap();
-        assert_eq!(store.shared.index.chunk(id(5)).unwrap(), None);
-    }
 
     #[tokio::test]
     async fn a_batch_of_deletions_ends_so_that_others_have_their_turn() {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::committer::{Job, Rows, Written};
+use super::committer::{Rows, Written};
 use super::index::ChunkRow;
+use super::syncer::Job;
 use super::{ChunkStore, Shared, blocking, scrub};
 use crate::chunk::{ChunkId, SealedChunk};
 use crate::error::StoreError;

@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::claim::Claim;
-use super::committer::{Job, Rows, Small, Written};
+use super::committer::{Rows, Written};
 use super::index::ChunkRow;
+use super::syncer::{Job, Small};
 use crate::chunk::SealedChunk;
 use crate::error::StoreError;
 use crate::placement::PoolId;
