@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::digest::checksum::{Algorithm, Checksum, Hasher};
-use crate::digest::md5::{Md5Stream, md5_now};
+use crate::digest::md5::{Announced, Md5Stream, md5_now};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use policy::id::{BodyId, BucketId, TenantId};
@@ -66,6 +66,8 @@ pub struct Received {
     pub checksum: Option<Checksum>,
     /// Of a body in chunks: to be settled by the commit, else the collector takes the body.
     pub claim: Option<Claim>,
+    /// Until the request is answered.
+    pub announced: Option<Announced>,
 }
 
 /// Receives a body of exactly `length` bytes.
@@ -82,6 +84,7 @@ pub async fn receive<S>(
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
+    let announced = (length > MD5_INLINE_MAX).then(|| gateway.md5.body());
     let body = BodyId::time_ordered(clock::now().0, random()?);
     let data_key = SecretKey::random()?;
     let envelope = target.key.wrap_data_key(target.tenant, target.bucket, *body.as_bytes(), &data_key)?;
@@ -95,7 +98,7 @@ where
     };
     let location = new_body.location;
     let manifest = ManifestBody { number: target.number, body, length, location, envelope };
-    Ok(Received { body: new_body, manifest, md5, checksum, claim })
+    Ok(Received { body: new_body, manifest, md5, checksum, claim, announced })
 }
 
 /// A body that arrived whole.

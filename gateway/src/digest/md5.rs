@@ -19,10 +19,11 @@ use lanes::{BLOCK, Blocks};
 const QUEUED_MAX: usize = 1 << 20;
 /// A stream is ready with so many bytes, or at its end: small pieces are not worth waking a thread.
 const WORTH: usize = 128 << 10;
-/// How long a worker waits for other streams to come along, and for how many at most. Eight take
-/// hardly longer than one, so a short wait saves most of the work of a busy moment.
-const GATHER: Duration = Duration::from_micros(200);
-const GATHER_MAX: usize = 8;
+/// How long a worker waits for other streams to come along, and for how many at most. As many as there are
+/// lanes take hardly longer than one, so a wait saves most of the work of a busy moment; a body's way to the
+/// disk, which goes on beside it, takes longer.
+const GATHER: Duration = Duration::from_micros(500);
+const GATHER_MAX: usize = 16;
 
 /// MD5 of bytes in hand.
 #[must_use]
@@ -45,8 +46,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Ready {
     streams: VecDeque<Arc<Stream>>,
-    /// Streams that exist, ready or not.
-    open: usize,
+    /// Bodies on their way, whose streams are ready, done or still to come.
+    bodies: usize,
     stopped: bool,
 }
 
@@ -66,6 +67,11 @@ struct Queue {
     closed: Option<oneshot::Sender<[u8; 16]>>,
     state: lanes::State,
 }
+
+/// A body on its way.
+#[derive(Debug)]
+#[must_use = "nobody waits for a body that is announced no more"]
+pub struct Announced(Arc<Shared>);
 
 /// One stream of bytes.
 #[derive(Debug)]
@@ -88,10 +94,16 @@ impl Md5Engine {
         Ok(Self { shared })
     }
 
+    /// A body that a client sends, to be announced until its request is answered. The digest has time while the
+    /// body goes to the disk: so many bodies as are on their way are worth waiting for.
+    pub fn body(&self) -> Announced {
+        lock(&self.shared.ready).bodies += 1;
+        Announced(Arc::clone(&self.shared))
+    }
+
     /// A new stream.
     #[must_use]
     pub fn stream(&self) -> Md5Stream {
-        lock(&self.shared.ready).open += 1;
         Md5Stream { shared: Arc::clone(&self.shared), stream: Arc::default() }
     }
 }
@@ -135,9 +147,9 @@ impl Md5Stream {
     }
 }
 
-impl Drop for Md5Stream {
+impl Drop for Announced {
     fn drop(&mut self) {
-        lock(&self.shared.ready).open -= 1;
+        lock(&self.0.ready).bodies -= 1;
     }
 }
 
@@ -153,7 +165,7 @@ impl Shared {
     /// Waits for streams with work; none when the engine has stopped.
     fn next(&self, most: usize) -> Option<Vec<Arc<Stream>>> {
         let idle = |ready: &mut Ready| ready.streams.is_empty() && !ready.stopped;
-        let few = |ready: &mut Ready| ready.streams.len() < ready.open.min(GATHER_MAX) && !ready.stopped;
+        let few = |ready: &mut Ready| ready.streams.len() < ready.bodies.min(GATHER_MAX) && !ready.stopped;
         let mut ready = lock(&self.ready);
         loop {
             ready = self.wake.wait_while(ready, idle).unwrap_or_else(PoisonError::into_inner);

@@ -150,13 +150,13 @@ fn side_by_side(words: &mut [[u32; 4]], pieces: &[Bytes]) {
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Width::Sixteen if words.len() > 8 => {
+        Width::Sixteen => {
             // SAFETY: `machine` found AVX-512F.
             unsafe { sixteen(words, pieces) }
         }
         #[cfg(target_arch = "x86_64")]
-        Width::Eight | Width::Sixteen => {
-            // SAFETY: `machine` found AVX2, which every processor with AVX-512F has too.
+        Width::Eight => {
+            // SAFETY: `machine` found AVX2.
             unsafe { eight(words, pieces) }
         }
     }
@@ -194,20 +194,22 @@ fn one(words: &mut [u32; 4], block: &[u8]) {
 /// first one; their result is thrown away.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vectors {
-    ($name:ident, $feature:literal, $lanes:literal, $set:ident($($lane:literal)*), $set1:ident, $add:ident, $store:ident, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident) => {
+    ($name:ident, $feature:literal, $lanes:literal, $set:ident($($lane:literal)*), $set1:ident, $add:ident, $store:ident, $transpose:ident, $rotate:ident, $f:ident, $g:ident, $h:ident, $i:ident) => {
         #[target_feature(enable = $feature)]
         fn $name(words: &mut [[u32; 4]], pieces: &[Bytes]) {
             let lane = |n: usize| if n < pieces.len() { n } else { 0 };
-            let data: [&[u8]; $lanes] = std::array::from_fn(|n| &*pieces[lane(n)]);
+            let data: [&[[u8; BLOCK]]; $lanes] = std::array::from_fn(|n| pieces[lane(n)].as_chunks().0);
             let first: [[u32; 4]; $lanes] = std::array::from_fn(|n| words[lane(n)]);
-            let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|w: usize| arch::$set($(first[$lane][w].cast_signed()),*));
-            for block in 0..data[0].len() / BLOCK {
-                let blocks: [&[u8; BLOCK]; $lanes] = std::array::from_fn(|n| data[n][block * BLOCK..].first_chunk().unwrap_or(&[0; BLOCK]));
-                let word = |n: usize, k: usize| {
-                    let b = blocks[n];
-                    i32::from_le_bytes([b[4 * k], b[4 * k + 1], b[4 * k + 2], b[4 * k + 3]])
-                };
-                let message: [_; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map(|k: usize| arch::$set($(word($lane, k)),*));
+            macro_rules! column {
+                ($w:literal) => { arch::$set($(first[$lane][$w].cast_signed()),*) };
+            }
+            let (mut a, mut b, mut c, mut d) = (column!(0), column!(1), column!(2), column!(3));
+            for number in 0..data[0].len() {
+                let mut blocks = [&[0; BLOCK]; $lanes];
+                for (block, blocks_of_lane) in blocks.iter_mut().zip(&data) {
+                    *block = &blocks_of_lane[number];
+                }
+                let message = $transpose(&blocks);
                 let before = [a, b, c, d];
                 macro_rules! step {
                     ($fun:ident, $x:ident, $y:ident, $z:ident, $w:ident, $k:expr, $s:literal, $t:expr) => {
@@ -229,6 +231,97 @@ macro_rules! vectors {
             }
         }
     };
+}
+
+/// Transposes four rows: word 4q + j of all four lies in quarter q of register j.
+/// Loops and no closures: those of the standard library's functions do not get the target feature.
+#[cfg(target_arch = "x86_64")]
+macro_rules! four_rows {
+    ($rows:ident, $g:expr, $low32:ident, $high32:ident, $low64:ident, $high64:ident) => {{
+        let low = (arch::$low32($rows[$g], $rows[$g + 1]), arch::$high32($rows[$g], $rows[$g + 1]));
+        let high = (arch::$low32($rows[$g + 2], $rows[$g + 3]), arch::$high32($rows[$g + 2], $rows[$g + 3]));
+        [
+            arch::$low64(low.0, high.0),
+            arch::$high64(low.0, high.0),
+            arch::$low64(low.1, high.1),
+            arch::$high64(low.1, high.1),
+        ]
+    }};
+}
+
+/// Word `k` of each of eight blocks, side by side in register `k`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn transpose8(blocks: &[&[u8; BLOCK]; 8]) -> [arch::__m256i; 16] {
+    let mut words = [arch::_mm256_setzero_si256(); 16];
+    for half in 0..2 {
+        let mut rows = [arch::_mm256_setzero_si256(); 8];
+        for (row, block) in rows.iter_mut().zip(blocks) {
+            // SAFETY: a block has the bytes of two registers, and the load needs no alignment.
+            *row = unsafe { arch::_mm256_loadu_si256(block.as_ptr().cast::<arch::__m256i>().add(half)) };
+        }
+        let quarters = [
+            four_rows!(
+                rows,
+                0,
+                _mm256_unpacklo_epi32,
+                _mm256_unpackhi_epi32,
+                _mm256_unpacklo_epi64,
+                _mm256_unpackhi_epi64
+            ),
+            four_rows!(
+                rows,
+                4,
+                _mm256_unpacklo_epi32,
+                _mm256_unpackhi_epi32,
+                _mm256_unpacklo_epi64,
+                _mm256_unpackhi_epi64
+            ),
+        ];
+        for j in 0..4 {
+            let (a, b) = (quarters[0][j], quarters[1][j]);
+            words[8 * half + j] = arch::_mm256_permute2x128_si256::<0x20>(a, b);
+            words[8 * half + 4 + j] = arch::_mm256_permute2x128_si256::<0x31>(a, b);
+        }
+    }
+    words
+}
+
+/// Word `k` of each of sixteen blocks, side by side in register `k`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transpose16(blocks: &[&[u8; BLOCK]; 16]) -> [arch::__m512i; 16] {
+    let mut rows = [arch::_mm512_setzero_si512(); 16];
+    for (row, block) in rows.iter_mut().zip(blocks) {
+        // SAFETY: a block has exactly the bytes of a register, and the load needs no alignment.
+        *row = unsafe { arch::_mm512_loadu_si512(block.as_ptr().cast()) };
+    }
+    let quarters = [
+        four_rows!(rows, 0, _mm512_unpacklo_epi32, _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64),
+        four_rows!(rows, 4, _mm512_unpacklo_epi32, _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64),
+        four_rows!(rows, 8, _mm512_unpacklo_epi32, _mm512_unpackhi_epi32, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64),
+        four_rows!(
+            rows,
+            12,
+            _mm512_unpacklo_epi32,
+            _mm512_unpackhi_epi32,
+            _mm512_unpacklo_epi64,
+            _mm512_unpackhi_epi64
+        ),
+    ];
+    let mut words = [arch::_mm512_setzero_si512(); 16];
+    for j in 0..4 {
+        let [a, b, c, d] = [quarters[0][j], quarters[1][j], quarters[2][j], quarters[3][j]];
+        let even = (arch::_mm512_shuffle_i32x4::<0x88>(a, b), arch::_mm512_shuffle_i32x4::<0x88>(c, d));
+        let odd = (arch::_mm512_shuffle_i32x4::<0xdd>(a, b), arch::_mm512_shuffle_i32x4::<0xdd>(c, d));
+        words[j] = arch::_mm512_shuffle_i32x4::<0x88>(even.0, even.1);
+        words[4 + j] = arch::_mm512_shuffle_i32x4::<0x88>(odd.0, odd.1);
+        words[8 + j] = arch::_mm512_shuffle_i32x4::<0xdd>(even.0, even.1);
+        words[12 + j] = arch::_mm512_shuffle_i32x4::<0xdd>(odd.0, odd.1);
+    }
+    words
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -294,9 +387,9 @@ macro_rules! last16 {
 }
 
 #[cfg(target_arch = "x86_64")]
-vectors!(eight, "avx2", 8, _mm256_setr_epi32(0 1 2 3 4 5 6 7), _mm256_set1_epi32, _mm256_add_epi32, _mm256_storeu_si256, rotate8, pick8, choose8, odd8, last8);
+vectors!(eight, "avx2", 8, _mm256_setr_epi32(0 1 2 3 4 5 6 7), _mm256_set1_epi32, _mm256_add_epi32, _mm256_storeu_si256, transpose8, rotate8, pick8, choose8, odd8, last8);
 #[cfg(target_arch = "x86_64")]
-vectors!(sixteen, "avx512f", 16, _mm512_setr_epi32(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15), _mm512_set1_epi32, _mm512_add_epi32, _mm512_storeu_si512, rotate16, pick16, choose16, odd16, last16);
+vectors!(sixteen, "avx512f", 16, _mm512_setr_epi32(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15), _mm512_set1_epi32, _mm512_add_epi32, _mm512_storeu_si512, transpose16, rotate16, pick16, choose16, odd16, last16);
 
 /// floor(2^32 * |sin(i + 1)|).
 #[rustfmt::skip]
