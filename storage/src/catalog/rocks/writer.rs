@@ -14,6 +14,9 @@ use super::{Job, Shared};
 use crate::catalog::{CatalogError, CommitError, Committed};
 use crate::log::{Head, LogPosition};
 
+/// While requests keep every core busy they go first: commits gather meanwhile, and one sync carries more of
+/// them. On a core that is free it runs at once.
+const NICENESS: i32 = 5;
 /// Most commits of one batch.
 const BATCH_COMMITS: usize = 256;
 /// Most bytes of one batch.
@@ -42,6 +45,10 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        // Of this thread alone, on Linux.
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::warn!(%error, "the catalog's writer does not stand back for requests");
+        }
         while let Some(first) = jobs.blocking_recv() {
             if let Some(why) = self.shared.poisoned.get() {
                 drop(first.answer.send(Err(CommitError::Poisoned(why.clone()))));
