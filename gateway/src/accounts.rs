@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
-use crate::seal::key::random;
+use crate::seal::key::{random, secret};
 
 const NAME_MAX: usize = 63;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -66,7 +66,7 @@ pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) 
     let letters: String =
         random::<16>()?.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect();
     let access_key: AccessKeyId = format!("GTGN{letters}").parse().map_err(|_| Error::Missing("access key"))?;
-    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(Zeroizing::new(random::<30>()?).as_slice()));
+    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(Zeroizing::new(secret::<30>()?).as_slice()));
     let sealed = keys.seal_secret(access_key.as_str().as_bytes(), secret.as_bytes())?;
     let row = CredentialRow {
         access_key,

@@ -15,6 +15,7 @@ use storage::reads::Reads;
 use crate::clock;
 use crate::identity::Identities;
 use crate::keys::KeyRing;
+use crate::opened::OpenedVersions;
 use crate::record::Recorder;
 
 /// The parts of one gateway process.
@@ -28,6 +29,8 @@ pub struct Gateway {
     pub reads: Arc<Reads>,
     /// Unwraps keys.
     pub keys: Arc<KeyRing>,
+    /// Versions that were opened a moment ago.
+    pub opened: OpenedVersions,
     /// Access keys.
     pub identities: Arc<Identities>,
     /// Makes access records.

@@ -62,6 +62,7 @@ impl Jobs {
         while goes_on(&mut stop).await {
             self.metrics.run_upkeep();
             gateway.keys.forget_expired();
+            gateway.opened.forget_expired();
             collect(&collector).await;
             reclaim(gateway).await;
             scrubbed = scrub(gateway, scrubbed).await;

@@ -85,6 +85,23 @@ impl BucketKey {
     }
 }
 
+#[cfg(test)]
+impl BucketKey {
+    /// A random one.
+    pub(crate) fn for_tests() -> Self {
+        let (key, suite) = (SecretKey::random().unwrap(), Suite::Aes256Gcm);
+        Self {
+            id: KeyId::from_bytes([1; 16]),
+            version: 1,
+            suite,
+            list: ListKey::of(suite, &key),
+            tenant: TenantId::from_bytes([2; 16]),
+            bucket: BucketId::from_bytes([3; 16]),
+            key,
+        }
+    }
+}
+
 /// Bucket keys, and when they were unwrapped.
 type Cache = HashMap<BucketId, (Instant, Arc<BucketKey>)>;
 
@@ -251,16 +268,7 @@ mod tests {
 
     #[test]
     fn bucket_keys_do_not_outlive_their_time() {
-        let (secret, suite) = (SecretKey::random().unwrap(), Suite::Aes256Gcm);
-        let key = Arc::new(BucketKey {
-            id: KeyId::from_bytes([1; 16]),
-            version: 1,
-            suite,
-            list: ListKey::of(suite, &secret),
-            tenant: TenantId::from_bytes([2; 16]),
-            bucket: BucketId::from_bytes([3; 16]),
-            key: secret,
-        });
+        let key = Arc::new(BucketKey::for_tests());
         let held = Arc::downgrade(&key);
         let made = Instant::now();
         let mut cache = Cache::from([(key.bucket, (made, key))]);

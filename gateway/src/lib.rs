@@ -25,6 +25,7 @@ pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod node;
+pub mod opened;
 mod pace;
 pub mod read;
 pub mod record;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, StreamExt};
 use policy::id::{BodyId, BucketId, TenantId};
 use storage::buffer::PooledBuffer;
@@ -15,8 +15,9 @@ use storage::geometry::{SEGMENT_PLAIN, SEGMENTS_PER_CHUNK};
 use storage::reads::ReadGuard;
 
 use crate::error::Error;
+use crate::opened::{InlineBodies, OpenedVersion};
+use crate::seal::SealError;
 use crate::seal::body::{BodyOpener, segments_of};
-use crate::seal::{SealError, VersionKey};
 
 /// Segments fetched at once: 512 KiB of plaintext.
 const RUN: u64 = 8;
@@ -30,12 +31,10 @@ pub struct Source {
     pub tenant: TenantId,
     /// Its bucket.
     pub bucket: BucketId,
-    /// Its key.
-    pub key: VersionKey,
-    /// Its bodies, in order, proved by the manifest.
-    pub bodies: Vec<ManifestBody>,
+    /// Its rows and its key.
+    pub version: Arc<OpenedVersion>,
     /// Sealed inline bodies.
-    pub inline: Vec<(BodyId, Bytes)>,
+    pub inline: InlineBodies,
     /// Holds back deletion while the read runs.
     pub guard: Option<ReadGuard>,
 }
@@ -53,7 +52,8 @@ struct Step {
 }
 
 struct Opened {
-    body: ManifestBody,
+    body: BodyId,
+    length: u64,
     opener: BodyOpener,
     inline: Option<Bytes>,
 }
@@ -67,7 +67,7 @@ pub fn stream(
     source: Source,
     range: Range<u64>,
 ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
-    let steps = plan(&source.bodies, &range);
+    let steps = plan(&source.version.row.bodies, &range);
     let bodies: Arc<[Option<Opened>]> = open_bodies(&source, &steps)?.into();
     let chunks = Arc::clone(chunks);
     let guard = source.guard;
@@ -116,15 +116,14 @@ fn plan(bodies: &[ManifestBody], range: &Range<u64>) -> Vec<Step> {
 /// Opens the data keys of the bodies that the steps touch; the others stay shut.
 fn open_bodies(source: &Source, steps: &[Step]) -> Result<Vec<Option<Opened>>, Error> {
     let needed: std::collections::BTreeSet<usize> = steps.iter().map(|s| s.body).collect();
-    let mut out = Vec::with_capacity(source.bodies.len());
-    for (index, body) in source.bodies.iter().enumerate() {
+    let bodies = &source.version.row.bodies;
+    let mut out = Vec::with_capacity(bodies.len());
+    for (index, body) in bodies.iter().enumerate() {
         if !needed.contains(&index) {
             out.push(None);
             continue;
         }
-        let (suite, key) =
-            source.key.open_data_key(source.tenant, source.bucket, *body.body.as_bytes(), &body.envelope)?;
-        let opener = BodyOpener::new(suite, &key, body.body, body.length)?;
+        let opener = source.version.opener(source.tenant, source.bucket, body)?;
         let inline = match body.location {
             Location::Chunks { .. } => None,
             Location::Inline => {
@@ -132,21 +131,39 @@ fn open_bodies(source: &Source, steps: &[Step]) -> Result<Vec<Option<Opened>>, E
                 Some(found.ok_or(Error::Missing("inline body"))?.1.clone())
             }
         };
-        out.push(Some(Opened { body: body.clone(), opener, inline }));
+        out.push(Some(Opened { body: body.body, length: body.length, opener, inline }));
     }
     Ok(out)
+}
+
+/// The plaintext bytes `range` of a version whose only body is inline, opened where its sealed bytes lie.
+///
+/// # Errors
+/// `Seal` when it does not open, `Missing` when its bytes are gone.
+pub fn inline(source: &mut Source, range: &Range<u64>) -> Result<Option<Bytes>, Error> {
+    let Some(body) = source.version.only_body().filter(|body| body.location == Location::Inline) else {
+        return Ok(None);
+    };
+    let opener = source.version.opener(source.tenant, source.bucket, body)?;
+    let (_, sealed) = source.inline.pop().filter(|(id, _)| *id == body.body).ok_or(Error::Missing("inline body"))?;
+    let opened = Opened { body: body.body, length: body.length, opener, inline: None };
+    let plain = open_inline(&opened, sealed)?;
+    let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(plain.len());
+    Ok(Some(plain.slice(at(range.start)..at(range.end))))
 }
 
 async fn fetch(chunks: Arc<ChunkStore>, bodies: Arc<[Option<Opened>]>, step: Step) -> Result<Vec<Bytes>, Error> {
     let body = bodies.get(step.body).and_then(Option::as_ref).ok_or(Error::Missing("body"))?;
     if let Some(sealed) = &body.inline {
-        return open_inline(body, sealed, &step);
+        let plain = open_inline(body, sealed.clone())?;
+        let end = (step.skip + step.give).min(plain.len());
+        return Ok(vec![plain.slice(step.skip.min(end)..end)]);
     }
     let per_chunk = u64::from(SEGMENTS_PER_CHUNK);
     let number = u32::try_from(step.first / per_chunk).map_err(|_| Error::Missing("chunk"))?;
     let from = u32::try_from(step.first % per_chunk).unwrap_or(0);
     let count = u32::try_from(step.count).unwrap_or(0);
-    let id = ChunkId { body: body.body.body, number };
+    let id = ChunkId { body: body.body, number };
     let mut run = chunks.read(id, from..from + count).await?;
     if u64::try_from(run.count()).unwrap_or(0) != step.count {
         return Err(SealError::Refused("chunk with missing segments").into());
@@ -177,21 +194,19 @@ fn pieces(buffer: PooledBuffer, ranges: Vec<Range<usize>>, step: &Step) -> Vec<B
     out
 }
 
-fn open_inline(body: &Opened, sealed: &Bytes, step: &Step) -> Result<Vec<Bytes>, Error> {
-    if segments_of(body.body.length) != 1 {
+fn open_inline(body: &Opened, sealed: Bytes) -> Result<Bytes, Error> {
+    if segments_of(body.length) != 1 {
         return Err(SealError::Refused("inline body").into());
     }
-    let mut data = sealed.to_vec();
+    let mut data = sealed.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
     let plain = body.opener.open(0, &mut data).inspect_err(|error| report(body, 0, error))?.len();
     data.truncate(plain);
-    let data = Bytes::from(data);
-    let end = (step.skip + step.give).min(data.len());
-    Ok(vec![data.slice(step.skip.min(end)..end)])
+    Ok(data.freeze())
 }
 
 fn report(body: &Opened, segment: u64, error: &SealError) {
     metrics::counter!("gotgan_segments_refused_total").increment(1);
-    tracing::error!(body = %body.body.body, segment, %error, "a segment does not open: not served");
+    tracing::error!(body = %body.body, segment, %error, "a segment does not open: not served");
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod host;
 mod list;
 mod metadata;
 mod multipart;
+mod object;
 mod put;
 pub mod signing;
 

@@ -34,6 +34,7 @@ use crate::identity::Identities;
 use crate::jobs::Jobs;
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
+use crate::opened::OpenedVersions;
 use crate::record::{Content, Control, Recorder};
 use crate::s3::host::Domains;
 use crate::seal::key::random;
@@ -159,6 +160,7 @@ impl Server {
             identities: Arc::new(Identities::new(Arc::clone(&shared), Arc::clone(&keys))),
             recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session, patience)),
             keys,
+            opened: OpenedVersions::default(),
             catalog: shared,
             pool,
             md5: Md5Engine::new(1).map_err(|source| ServeError::System { what: "start the MD5 thread", source })?,

@@ -15,14 +15,17 @@ pub fn in_own_namespace(test: &str) -> bool {
         return true;
     }
     let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-    let ways: &[&[&str]] = if root { &[&["--mount"], &["--mount", "--user", "-r"]] } else { &[&["--mount", "--user", "-r"]] };
+    let ways: &[&[&str]] =
+        if root { &[&["--mount"], &["--mount", "--user", "-r"]] } else { &[&["--mount", "--user", "-r"]] };
     let works = |way: &&&[&str]| {
         let mut probe = Command::new("unshare");
         probe.args(**way).args(["mount", "-t", "tmpfs", "none", "/mnt"]);
         probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     let Some(way) = ways.iter().find(works) else {
-        println!("SKIPPED {test}: no file system can be mounted here; run it as root with CAP_SYS_ADMIN, or allow user namespaces");
+        println!(
+            "SKIPPED {test}: no file system can be mounted here; run it as root with CAP_SYS_ADMIN, or allow user namespaces"
+        );
         return false;
     };
     let mut again = Command::new("unshare");

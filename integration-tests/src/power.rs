@@ -46,7 +46,11 @@ pub enum Fate {
 #[derive(Debug, Clone, Copy)]
 enum Change {
     /// `size` bytes of the log, from `from`.
-    Write { at: u64, from: usize, size: usize },
+    Write {
+        at: u64,
+        from: usize,
+        size: usize,
+    },
     Length(u64),
     Extend(u64),
 }

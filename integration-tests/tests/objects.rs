@@ -267,3 +267,39 @@ fn overwriting_replaces_bodies_of_all_kinds() {
         s3.must_hold("over", "k", &data);
     }
 }
+
+#[test]
+fn what_is_read_again_is_what_is_there_now() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("again");
+    for size in [100, 65_536, 200_000, (4 << 20) + 1] {
+        let key = size.to_string();
+        for turn in 0..3 {
+            let data = body(size as u64 + turn, size);
+            s3.object("PUT", "again", &key)
+                .header("x-amz-meta-turn", &turn.to_string())
+                .body(data.clone())
+                .send()
+                .done();
+            for _ in 0..3 {
+                s3.must_hold("again", &key, &data);
+                assert_eq!(s3.head("again", &key).must("x-amz-meta-turn"), turn.to_string());
+                let range = s3.object("GET", "again", &key).header("range", "bytes=7-77").send().status(206);
+                assert_eq!(*range.body, data[7..78]);
+            }
+        }
+        s3.object("PUT", "again", &key)
+            .header("x-amz-copy-source", &format!("/again/{key}"))
+            .header("x-amz-metadata-directive", "REPLACE")
+            .header("x-amz-meta-turn", "copied")
+            .send()
+            .status(200)
+            .done();
+        s3.must_hold("again", &key, &body(size as u64 + 2, size));
+        assert_eq!(s3.head("again", &key).must("x-amz-meta-turn"), "copied");
+        s3.object("DELETE", "again", &key).send().status(204).done();
+        s3.get("again", &key).status(404).done();
+    }
+}

@@ -367,6 +367,8 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     async fn current(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<CurrentRow>, CatalogError>;
     /// An object with everything that a read needs, from one snapshot.
     async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectView>, CatalogError>;
+    /// The sealed bytes of an inline body.
+    async fn inline(&self, body: BodyId) -> Result<Option<Bytes>, CatalogError>;
     /// One page of names.
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError>;
     /// An upload of this bucket and name.

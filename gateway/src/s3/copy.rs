@@ -13,8 +13,8 @@ use storage::catalog::{BucketRow, CommitError, ManifestBody, NewBody, Preconditi
 
 use super::checks::{StoredChecksum, StoredETag, named_algorithm, put_checksum};
 use super::conditions::{ReadConditions, WriteConditions, lost_race, of_write};
-use super::get::{OpenObject, open_object};
 use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
+use super::object::{OpenObject, open_object};
 use super::put::{Draft, aes256, commit, new_version, object_key};
 use super::{Call, timestamp, unsupported};
 use crate::clock;
@@ -50,7 +50,7 @@ pub(super) async fn copy_object(
         of_write(gateway, &bucket, &key, wanted.if_match.as_ref(), wanted.if_none_match.as_ref()).await?;
     let guard = gateway.reads.open();
     let source = open_object(gateway, call, &source_bucket, &source_key, source_version.as_deref()).await?;
-    conditions(&req.input).check(&source.values.etag, source.view.version.modified, true)?;
+    conditions(&req.input).check(&source.values.etag, source.modified(), true)?;
     if source.size() > COPY_MAX {
         return Err(s3s::s3_error!(
             InvalidRequest,
@@ -123,7 +123,7 @@ async fn share(
             new_bodies: Vec::<NewBody>::new(),
             metadata: to.metadata,
             values: &source.values,
-            content: source.content.clone(),
+            content: source.content(to.bucket, to.name)?,
             completes: None,
             precondition,
             modified,
@@ -134,10 +134,10 @@ async fn share(
 }
 
 fn rewrap(bucket: &BucketRow, source: &OpenObject, key: &VersionKey) -> Result<Vec<ManifestBody>, Error> {
-    let mut out = Vec::with_capacity(source.view.version.bodies.len());
-    for body in &source.view.version.bodies {
+    let mut out = Vec::with_capacity(source.version.row.bodies.len());
+    for body in &source.version.row.bodies {
         let id = *body.body.as_bytes();
-        let envelope = key.take_over_data_key(&source.key, bucket.tenant, bucket.id, id, &body.envelope)?;
+        let envelope = key.take_over_data_key(&source.version.key, bucket.tenant, bucket.id, id, &body.envelope)?;
         out.push(ManifestBody { envelope, ..body.clone() });
     }
     Ok(out)

@@ -9,7 +9,7 @@ use storage::catalog::{BucketRow, Change, CommitError, Precondition};
 
 use super::checks::Promises;
 use super::conditions;
-use super::get::names_visible;
+use super::object::names_visible;
 use super::put::{commit_recorded, commit_with_status, object_key};
 use super::{Call, unsupported};
 use crate::error::Error;

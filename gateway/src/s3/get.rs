@@ -5,31 +5,18 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use http_body_util::StreamBody;
-use policy::id::VersionId;
 use s3s::dto::{self, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, ManifestBody, ObjectView};
+use storage::catalog::ManifestBody;
 
 use super::checks::{StoredChecksum, put_checksum};
-use super::conditions::{ReadConditions, open_values};
-use super::metadata::{ListValues, ObjectMetadata};
-use super::put::{aes256, decode, object_key};
+use super::conditions::ReadConditions;
+use super::object::{OpenObject, open_object};
+use super::put::aes256;
 use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::read::{self, Source};
-use crate::seal::VersionKey;
-use crate::seal::value::{ManifestFacts, Owner};
-
-/// An object whose rows have been opened and proved.
-pub(super) struct OpenObject {
-    pub view: ObjectView,
-    pub key: VersionKey,
-    pub values: ListValues,
-    pub metadata: ObjectMetadata,
-    /// Sealed content of the manifest.
-    pub content: Vec<u8>,
-}
+use crate::read;
 
 /// What of the object is asked for.
 struct Selection {
@@ -39,74 +26,7 @@ struct Selection {
     parts: Option<i32>,
 }
 
-/// Looks an object up and opens everything about it but its bytes.
-pub(super) async fn open_object(
-    gateway: &Gateway,
-    call: &Call,
-    bucket: &BucketRow,
-    key: &str,
-    version: Option<&str>,
-) -> S3Result<OpenObject> {
-    let name = object_key(key)?;
-    let visible = names_visible(version)?;
-    let view = gateway.catalog.object(bucket.id, &name).await.map_err(Error::from)?;
-    let view = view.ok_or_else(|| s3s::s3_error!(NoSuchKey, "The specified key does not exist."))?;
-    if !visible {
-        return Err(s3s::s3_error!(NoSuchVersion, "The specified version does not exist."));
-    }
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
-    call.context.touched(&view.version.version.to_string(), bucket_key.id, bucket_key.version);
-    open_rows(bucket, &bucket_key, name.as_bytes(), view).map_err(|error| {
-        tracing::error!(bucket = %bucket.id, %error, "rows of an object do not open: not served");
-        metrics::counter!("gotgan_rows_refused_total").increment(1);
-        S3Error::from(error)
-    })
-}
-
-fn open_rows(
-    bucket: &BucketRow,
-    bucket_key: &crate::keys::BucketKey,
-    name: &[u8],
-    view: ObjectView,
-) -> Result<OpenObject, Error> {
-    let row = &view.version;
-    let values = open_values(bucket, bucket_key, name, &view.current)?;
-    let key = bucket_key.open(&row.envelope, *row.version.as_bytes())?;
-    let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
-    let facts = ManifestFacts {
-        owner,
-        bodies: &row.bodies,
-        length: row.size,
-        modified: row.modified.0,
-        residency_epoch: 0,
-        list_values: &view.current.list_values,
-    };
-    let content = key.open_manifest(&facts, &row.manifest)?;
-    let metadata = decode(&key.open_metadata(&owner, &row.metadata)?)?;
-    Ok(OpenObject { key, values, metadata, content, view })
-}
-
 impl OpenObject {
-    pub(super) fn size(&self) -> u64 {
-        self.view.version.size
-    }
-
-    pub(super) fn version(&self) -> VersionId {
-        self.view.version.version
-    }
-
-    /// Hands over what the read pipeline needs.
-    pub(super) fn into_source(self, gateway: &Gateway, bucket: &BucketRow) -> Source {
-        Source {
-            tenant: bucket.tenant,
-            bucket: bucket.id,
-            key: self.key,
-            bodies: self.view.version.bodies,
-            inline: self.view.inline,
-            guard: Some(gateway.reads.open()),
-        }
-    }
-
     fn select(&self, range: Option<dto::Range>, part: Option<i32>) -> S3Result<Selection> {
         let size = self.size();
         let parts = self.values.etag.parts.and_then(|n| i32::try_from(n).ok());
@@ -122,7 +42,7 @@ impl OpenObject {
                         "Part number must be an integer between 1 and 10000, inclusive"
                     ));
                 }
-                let range = part_range(&self.view.version.bodies, number).ok_or_else(|| {
+                let range = part_range(&self.version.row.bodies, number).ok_or_else(|| {
                     let mut error =
                         super::checks::custom("InvalidPartNumber", "The requested partnumber is not satisfiable");
                     error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
@@ -135,16 +55,6 @@ impl OpenObject {
                 Err(_) => Err(unsatisfiable(size)),
             },
         }
-    }
-}
-
-/// Whether a version id names the one version that there is, rather than one that is not there.
-pub(super) fn names_visible(version: Option<&str>) -> S3Result<bool> {
-    match version {
-        None | Some("null") => Ok(true),
-        Some("") => Err(s3s::s3_error!(InvalidArgument, "Version id cannot be the empty string")),
-        Some(id) if id.parse::<VersionId>().is_ok() => Ok(false),
-        Some(_) => Err(s3s::s3_error!(InvalidArgument, "Invalid version id specified")),
     }
 }
 
@@ -179,7 +89,7 @@ macro_rules! fill {
             Some(object.metadata.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()));
         $output.expires = object.metadata.expires_dto();
         $output.e_tag = Some(object.values.etag.to_dto());
-        $output.last_modified = Some(timestamp(object.view.version.modified));
+        $output.last_modified = Some(timestamp(object.modified()));
         $output.metadata =
             (!object.metadata.user.is_empty()).then(|| object.metadata.user.clone().into_iter().collect());
         $output.parts_count = selection.parts;
@@ -213,7 +123,7 @@ pub(super) async fn get_object(
         input.if_modified_since.as_ref(),
         input.if_unmodified_since.as_ref(),
     )
-    .check(&object.values.etag, object.view.version.modified, false)?;
+    .check(&object.values.etag, object.modified(), false)?;
     let selection = object.select(input.range, input.part_number)?;
     let mut output = GetObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
@@ -221,14 +131,22 @@ pub(super) async fn get_object(
     call.context.bytes(length, selection.partial.then_some(selection.range.start));
     let mut source = object.into_source(gateway, &bucket);
     source.guard = Some(guard);
-    let stream = read::stream(&gateway.chunks, source, selection.range)?;
-    // The record's sync and the first fetch overlap; neither byte nor status leaves before both.
-    let mut stream = Box::pin(stream);
     let status = if output.content_range.is_some() { 206 } else { 200 };
     let record = call.context.record(&gateway.recorder, status, None);
-    let (first, recorded) = futures::join!(stream.next(), record);
-    recorded?;
-    output.body = Some(body_of(first, stream, length)?);
+    let body = match read::inline(&mut source, &selection.range)? {
+        Some(bytes) => {
+            record.await?;
+            StreamingBlob::from(s3s::Body::from(bytes))
+        }
+        None => {
+            // The record's sync and the first fetch overlap; neither byte nor status leaves before both.
+            let mut stream = Box::pin(read::stream(&gateway.chunks, source, selection.range)?);
+            let (first, recorded) = futures::join!(stream.next(), record);
+            recorded?;
+            body_of(first, stream, length)?
+        }
+    };
+    output.body = Some(body);
     Ok(S3Response::new(output))
 }
 
@@ -266,7 +184,7 @@ pub(super) async fn head_object(
         input.if_modified_since.as_ref(),
         input.if_unmodified_since.as_ref(),
     )
-    .check(&object.values.etag, object.view.version.modified, false)?;
+    .check(&object.values.etag, object.modified(), false)?;
     let selection = object.select(input.range, input.part_number)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));

@@ -1,5 +1,6 @@
 //! Key material in memory: zeroized when dropped, never printed.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -30,7 +31,7 @@ impl SecretKey {
     /// # Errors
     /// `Random` when the system gives no random bytes.
     pub fn random() -> Result<Self, SealError> {
-        random::<32>().map(Self::from_bytes)
+        secret::<32>().map(Self::from_bytes)
     }
 
     /// The bytes, for a cipher or a MAC only.
@@ -83,23 +84,53 @@ impl VersionKey {
     }
 }
 
+/// Bytes that are asked of the system at once.
+const STOCK: usize = 1024;
+
 thread_local! {
-    static RANDOM: SystemRandom = SystemRandom::new();
+    static STOCKS: RefCell<(usize, [u8; STOCK])> = const { RefCell::new((STOCK, [0; STOCK])) };
 }
 
-/// `N` bytes from the system's random source.
+/// `N` random bytes for an id or a salt, which are no secrets: drawn from the system's source in stocks, for
+/// each draw is a system call. Keys are made by [`SecretKey::random`], secrets by [`secret`].
 ///
 /// # Errors
 /// `Random` when the system gives none.
 pub fn random<const N: usize>() -> Result<[u8; N], SealError> {
+    const { assert!(N <= STOCK) };
+    STOCKS.with_borrow_mut(|(used, stock)| {
+        if *used + N > STOCK {
+            *stock = secret()?;
+            *used = 0;
+        }
+        let mut out = [0; N];
+        out.copy_from_slice(&stock[*used..*used + N]);
+        *used += N;
+        Ok(out)
+    })
+}
+
+/// `N` bytes from the system's random source, kept nowhere.
+///
+/// # Errors
+/// `Random` when the system gives none.
+pub fn secret<const N: usize>() -> Result<[u8; N], SealError> {
     let mut out = [0; N];
-    RANDOM.with(|random| random.fill(&mut out)).map_err(|_| SealError::Random)?;
+    SystemRandom::new().fill(&mut out).map_err(|_| SealError::Random)?;
     Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_random_bytes_are_given_twice() {
+        let draw = || (0..3 * STOCK / 16).map(|_| random::<16>().unwrap());
+        let other = std::thread::spawn(move || draw().collect::<Vec<_>>());
+        let all: std::collections::HashSet<[u8; 16]> = draw().chain(other.join().unwrap()).collect();
+        assert_eq!(all.len(), 2 * (3 * STOCK / 16));
+    }
 
     #[test]
     fn debug_shows_no_key() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use policy::id::{BucketId, SessionId, TenantId, UploadId};
+use policy::id::{BodyId, BucketId, SessionId, TenantId, UploadId};
 use policy::name::{BucketName, ObjectKey};
 use policy::time::UtcMillis;
 use ring::digest::{SHA256, digest};
@@ -381,6 +381,12 @@ impl Catalog for RocksCatalog {
     async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectView>, CatalogError> {
         let key = key.clone();
         self.cached(move |shared, tier| shared.object_at(bucket, key.as_bytes(), tier)).await
+    }
+
+    async fn inline(&self, body: BodyId) -> Result<Option<Bytes>, CatalogError> {
+        let bytes =
+            self.cached(move |shared, tier| shared.get(shared.inline_cf()?, body.as_bytes(), &tiered(tier))).await?;
+        Ok(bytes.map(Bytes::from))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {

@@ -16,7 +16,7 @@ use crate::s3::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use crate::s3::conditions::ReadConditions;
 use crate::s3::copy::{COPY_MAX, source_bucket, source_name};
 use crate::s3::framing::{Content, frames};
-use crate::s3::get::open_object;
+use crate::s3::object::open_object;
 use crate::s3::put::{aes256, commit_recorded, object_key};
 use crate::s3::{Call, timestamp};
 use crate::write::{Received, Target, place, receive};
@@ -118,7 +118,7 @@ pub(in crate::s3) async fn upload_part_copy(
         if_modified_since: input.copy_source_if_modified_since.as_ref(),
         if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     }
-    .check(&source.values.etag, source.view.version.modified, true)?;
+    .check(&source.values.etag, source.modified(), true)?;
     let range = copy_range(input.copy_source_range.as_deref(), source.size())?;
     let length = range.end - range.start;
     if length > COPY_MAX {
