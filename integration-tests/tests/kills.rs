@@ -1,6 +1,7 @@
 //! `kill -9` in the middle of multipart uploads, copies and deletes: afterwards each object is wholly what it
 //! was or wholly what it was to be, no acknowledged upload or part is lost, and what nobody needs is collected.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,9 +9,16 @@ use integration_tests::clock::until;
 use integration_tests::noise::{Noise, body};
 use integration_tests::{Answer, Client, Server, Store};
 
-const KILLS: u64 = 60;
+const KILLS: u64 = 40;
 const PART: usize = 5 << 20;
 const SMALL: usize = 300_000;
+
+/// What a kill falls into, and in how many microseconds of it.
+const STAGES: [(&str, u64); 4] = [("complete", 4000), ("copy", 25_000), ("delete", 4000), ("part", 40_000)];
+const COMPLETE: usize = 0;
+const COPY: usize = 1;
+const DELETE: usize = 2;
+const PARTS: usize = 3;
 
 /// Seed and size; `None` when there is no object.
 type State = Option<(u64, usize)>;
@@ -42,6 +50,13 @@ struct Ledger {
     upload: Upload,
 }
 
+/// Where the work is: a stage and one, or 0.
+type Stage = AtomicUsize;
+
+fn enters(at: &Stage, stage: usize) {
+    at.store(stage + 1, Ordering::Release);
+}
+
 fn content(state: (u64, usize)) -> Bytes {
     body(state.0, state.1)
 }
@@ -60,15 +75,16 @@ impl Ledger {
     }
 
     /// Goes through every stage until the server dies.
-    fn work(&mut self, s3: &Client, mut seed: u64) -> Option<()> {
+    fn work(&mut self, s3: &Client, at: &Stage, mut seed: u64) -> Option<()> {
         loop {
             seed += 1;
             self.source = (seed, if seed % 2 == 0 { SMALL } else { PART + 77 });
             // The source changes only between copies, so it needs no state of its own.
             ask(s3.object("PUT", "kills", "source").body(content(self.source)).try_send(), 200)?;
+            enters(at, COPY);
             self.copy(s3)?;
-            self.multipart(s3, seed)?;
-            self.delete(s3, seed)?;
+            self.multipart(s3, at, seed)?;
+            self.delete(s3, at, seed)?;
         }
     }
 
@@ -80,8 +96,9 @@ impl Ledger {
         })
     }
 
-    fn multipart(&mut self, s3: &Client, seed: u64) -> Option<()> {
+    fn multipart(&mut self, s3: &Client, at: &Stage, seed: u64) -> Option<()> {
         let key = self.objects[0].key.clone();
+        enters(at, PARTS);
         let begun = ask(s3.object("POST", "kills", &key).query("uploads", "").try_send(), 200)?;
         self.upload = Upload { id: begun.xml("UploadId"), ..Upload::default() };
         let data = body(seed, PART + 1000);
@@ -91,6 +108,7 @@ impl Ledger {
             self.upload.parts.push((number, etag));
         }
         self.upload.ends = true;
+        enters(at, COMPLETE);
         if seed % 4 == 3 {
             let abort = s3.object("DELETE", "kills", &key).query("uploadId", &self.upload.id);
             ask(abort.try_send(), 204)?;
@@ -103,10 +121,11 @@ impl Ledger {
         Some(())
     }
 
-    fn delete(&mut self, s3: &Client, seed: u64) -> Option<()> {
+    fn delete(&mut self, s3: &Client, at: &Stage, seed: u64) -> Option<()> {
         let key = self.objects[2].key.clone();
         let what = (seed, if seed % 2 == 0 { 1000 } else { SMALL });
         self.step(2, Some(what), |_| ask(s3.object("PUT", "kills", &key).body(content(what)).try_send(), 200))?;
+        enters(at, DELETE);
         self.step(2, None, |_| ask(s3.object("DELETE", "kills", &key).try_send(), 204))
     }
 
@@ -123,6 +142,12 @@ impl Ledger {
             object.state = found.unwrap_or_else(|| panic!("round {round}: {object:?}, {wanted:?}: {size} bytes"));
         }
         self.check_upload(s3, round);
+    }
+
+    /// Which of [`STAGES`] was under way.
+    fn interrupted(&self) -> [bool; 4] {
+        let [parts, copy, deleted] = [0, 1, 2].map(|object| self.objects[object].wanted.is_some());
+        [parts || self.upload.ends, copy, deleted, !self.upload.ends && !self.upload.id.is_empty()]
     }
 
     /// An upload is there with its parts, unless its end was asked for: then it is there, or its end came.
@@ -152,7 +177,7 @@ fn live(server: &Server) -> f64 {
 }
 
 #[test]
-fn sixty_kills_leave_everything_whole_and_nothing_behind() {
+fn forty_kills_leave_everything_whole_and_nothing_behind() {
     let mut noise = Noise::of_test(5);
     let store = Store::new();
     let mut server = store.start();
@@ -160,21 +185,33 @@ fn sixty_kills_leave_everything_whole_and_nothing_behind() {
     let object = |key: &str| Object { key: key.to_owned(), state: None, wanted: None };
     let objects = ["parts", "copy", "deleted"].map(object);
     let mut ledger = Ledger { objects, source: (0, 0), upload: Upload::default() };
+    let mut hit = [0; 4];
     for round in 0..KILLS {
         let s3 = server.client();
-        let delay = Duration::from_micros(noise.below(250_000));
+        let stage = usize::try_from(round % 4).unwrap();
+        let delay = Duration::from_micros(noise.below(STAGES[stage].1));
+        let at = Stage::default();
         std::thread::scope(|scope| {
-            let worker = scope.spawn(|| ledger.work(&s3, round * 1000));
-            // The fault comes at its time, whatever is under way.
+            let worker = scope.spawn(|| ledger.work(&s3, &at, round * 1000));
+            // The fault comes at its time in the stage: finer than a thread can be woken.
+            while at.load(Ordering::Acquire) != stage + 1 {
+                std::thread::yield_now();
+            }
             let begun = Instant::now();
-            until("its time has come", || (begun.elapsed() > delay).then_some(()));
+            while begun.elapsed() < delay {
+                std::hint::spin_loop();
+            }
             server.kill9();
             assert!(worker.join().unwrap().is_none());
         });
+        ledger.interrupted().into_iter().zip(&mut hit).for_each(|(in_it, count)| *count += u32::from(in_it));
         server = store.start();
         assert!(server.start_took < Duration::from_secs(5), "round {round}: the start took {:?}", server.start_took);
         ledger.check(&server.client(), round);
     }
+    let hit: Vec<_> = STAGES.iter().map(|(name, _)| name).zip(hit).collect();
+    println!("kills by stage: {hit:?}");
+    assert!(hit.iter().all(|(_, count)| *count > 0), "a stage was never hit");
     let s3 = server.client();
     for key in ["parts", "copy", "deleted", "source"] {
         s3.object("DELETE", "kills", key).send().status(204).done();
