@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use integration_tests::disk::listing;
+use integration_tests::disk::{files, listing};
+use integration_tests::noise::body;
 use integration_tests::{Server, Store, cli};
 use rocksdb::{DB, Options};
 
@@ -217,4 +218,35 @@ fn configuration_is_checked() {
     fs::write(&file, "[listen]\ns4 = \"x\"\n").unwrap();
     let refused = cli::run(&["config", "check", "--config", path]);
     assert!(!refused.status.success() && String::from_utf8(refused.stderr).unwrap().contains("s4"));
+}
+
+/// A journal that lost what was acknowledged is no torn one: the server says so and ends in order.
+#[test]
+fn a_damaged_journal_is_refused() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("journal");
+    for n in 0..9 {
+        s3.put("journal", &n.to_string(), body(n, 70_000)).done();
+    }
+    server.kill9();
+    for database in ["meta", "store/index"] {
+        let logs =
+            files(&store.data().join(database)).into_iter().filter(|f| f.extension().is_some_and(|e| e == "log"));
+        let log = logs.max_by_key(|log| fs::metadata(log).unwrap().len()).unwrap();
+        let whole = fs::read(&log).unwrap();
+        let mut damaged = whole.clone();
+        damaged[100] ^= 1;
+        fs::write(&log, &damaged).unwrap();
+        let refusal = store.try_start(&[]).unwrap_err();
+        assert_eq!(refusal.status.code(), Some(1), "{}", refusal.said);
+        assert!(refusal.said.contains("is damaged at byte"), "{}", refusal.said);
+        assert!(fs::read(&log).unwrap() == damaged, "it was left as it is");
+        fs::write(&log, &whole).unwrap();
+    }
+    let server = store.start();
+    for n in 0..9 {
+        server.client().must_hold("journal", &n.to_string(), &body(n, 70_000));
+    }
 }

@@ -276,6 +276,18 @@ impl ChunkStore {
     }
 }
 
+/// A process that ends while another thread still closes the index would abort.
+impl Drop for ChunkStore {
+    fn drop(&mut self) {
+        self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer panicked");
+        }
+    }
+}
+
 impl Shared {
     fn poison(&self, error: &StoreError) {
         let why = error.to_string();

@@ -41,7 +41,7 @@ pub enum Content {
 pub enum OpenError {
     /// Something that was acknowledged is broken.
     #[error(
-        "{} is damaged at byte {at}, and what was written later is whole: a disk or memory failed; restore it from a backup. Nothing was changed",
+        "{} is damaged at byte {at}, and what was written later is whole: a disk or memory failed; restore it from a backup. It was left as it is",
         .path.display()
     )]
     Damaged {

@@ -348,6 +348,18 @@ impl Shared {
     }
 }
 
+/// A process that ends while another thread still closes the database would abort.
+impl Drop for RocksCatalog {
+    fn drop(&mut self) {
+        self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer panicked");
+        }
+    }
+}
+
 fn tiered(tier: ReadTier) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_read_tier(tier);
