@@ -78,7 +78,7 @@ impl Ledger {
     fn work(&mut self, s3: &Client, at: &Stage, mut seed: u64) -> Option<()> {
         loop {
             seed += 1;
-            self.source = (seed, if seed % 2 == 0 { SMALL } else { PART + 77 });
+            self.source = (seed, if seed.is_multiple_of(2) { SMALL } else { PART + 77 });
             // The source changes only between copies, so it needs no state of its own.
             ask(s3.object("PUT", "kills", "source").body(content(self.source)).try_send(), 200)?;
             enters(at, COPY);
@@ -123,7 +123,7 @@ impl Ledger {
 
     fn delete(&mut self, s3: &Client, at: &Stage, seed: u64) -> Option<()> {
         let key = self.objects[2].key.clone();
-        let what = (seed, if seed % 2 == 0 { 1000 } else { SMALL });
+        let what = (seed, if seed.is_multiple_of(2) { 1000 } else { SMALL });
         self.step(2, Some(what), |_| ask(s3.object("PUT", "kills", &key).body(content(what)).try_send(), 200))?;
         enters(at, DELETE);
         self.step(2, None, |_| ask(s3.object("DELETE", "kills", &key).try_send(), 204))

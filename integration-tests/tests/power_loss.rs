@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use integration_tests::noise::{Noise, body};
 use integration_tests::power::{Disk, Fate, recorder, recording};
-use integration_tests::{Client, Store};
+use integration_tests::{Client, Server, Store};
 
 const IMAGES: usize = 20;
 const WRITERS: u64 = 3;
@@ -100,6 +100,15 @@ fn check(s3: &Client, ledger: &Ledger, at: u64, what: &str) {
     }
 }
 
+/// Whatever was acknowledged is on record.
+fn check_records(server: &Server, ledger: &Ledger, at: u64, what: &str) {
+    const CHANGES: [&str; 3] = ["PutObject", "DeleteObject", "CompleteMultipartUpload"];
+    let acknowledged = ledger.values().flatten().filter(|step| step.acknowledged <= at).count();
+    let records = server.records();
+    let found = records.iter().filter(|r| CHANGES.contains(&r["operation"].as_str().unwrap_or_default())).count();
+    assert!(found >= acknowledged, "{what}: {found} records of {acknowledged} acknowledged changes");
+}
+
 fn fate(image: usize) -> Fate {
     match image % 5 {
         0 => Fate::Nothing,
@@ -155,6 +164,7 @@ fn whatever_the_disk_holds_when_the_power_goes_nothing_acknowledged_is_lost() {
         let server = store.start();
         assert!(server.start_took < Duration::from_secs(5), "{what}: the start took {:?}", server.start_took);
         check(&server.client(), &ledger, at, &what);
+        check_records(&server, &ledger, at, &what);
         server.stop();
     }
 }
