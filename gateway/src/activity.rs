@@ -2,11 +2,13 @@
 //! over HTTP/2, where one that nobody takes holds up no other and is not seen by [`crate::pace`].
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::task::AtomicWaker;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -133,8 +135,23 @@ pub(crate) struct Beside<B> {
     held: Option<(B, UnderWay)>,
     window: Instant,
     taken: usize,
-    /// It is the answer that waits, not the peer.
+    /// The answer had nothing when it was asked last.
     waits: bool,
+    more: Arc<More>,
+}
+
+/// Wakes whoever asks an answer for more, and remembers that there is some: where the peer takes nothing, nobody asks.
+#[derive(Default)]
+struct More {
+    is_there: AtomicBool,
+    asks: AtomicWaker,
+}
+
+impl Wake for More {
+    fn wake(self: Arc<Self>) {
+        self.is_there.store(true, Ordering::Release);
+        self.asks.wake();
+    }
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Held<B> {
@@ -143,8 +160,8 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Held<B> {
             return Self::Alone { body, _under_way: under_way };
         }
         let activity = Arc::clone(&under_way.0);
-        let beside = Beside { held: Some((body, under_way)), window: Instant::now(), taken: 0, waits: false };
-        let beside = Arc::new(Mutex::new(beside));
+        let (held, window, more) = (Some((body, under_way)), Instant::now(), Arc::default());
+        let beside = Arc::new(Mutex::new(Beside { held, window, taken: 0, waits: false, more }));
         let known: Weak<Mutex<Beside<B>>> = Arc::downgrade(&beside);
         activity.watch(known);
         Self::Beside(beside)
@@ -155,7 +172,7 @@ impl<B: Send> Stalls for Mutex<Beside<B>> {
     /// As slow as [`crate::pace`] allows, and not slower.
     fn look(&self, now: Instant) {
         let mut beside = self.lock().unwrap_or_else(PoisonError::into_inner);
-        if beside.waits {
+        if beside.waits && !beside.more.is_there.load(Ordering::Acquire) {
             (beside.window, beside.taken) = (now, 0);
         }
         if now < beside.window + WINDOW {
@@ -180,10 +197,14 @@ where
             Self::Alone { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Beside(beside) => {
                 let mut beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
+                let more = Arc::clone(&beside.more);
                 let Some((body, _)) = &mut beside.held else {
                     return Poll::Ready(Some(Err("the peer did not take the answer".into())));
                 };
-                let polled = Pin::new(body).poll_frame(cx).map_err(Into::into);
+                more.asks.register(cx.waker());
+                more.is_there.store(false, Ordering::Release);
+                let waker = Waker::from(more);
+                let polled = Pin::new(body).poll_frame(&mut Context::from_waker(&waker)).map_err(Into::into);
                 beside.waits = polled.is_pending();
                 let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
                 beside.taken += frame.data_ref().map_or(0, Bytes::len);
@@ -261,19 +282,25 @@ mod tests {
         let (mut stalled, _alone) = (answer(Version::HTTP_2), answer(Version::HTTP_11));
         activity.look(Instant::now() + WINDOW);
         assert_eq!(activity.facts().under_way, 1);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         assert!(matches!(Pin::new(&mut stalled).poll_frame(&mut cx), Poll::Ready(Some(Err(_)))));
     }
 
-    /// An answer that comes slowly is not the peer's fault.
+    /// An answer that comes slowly is not the peer's fault; that nobody asks for it when it is there, is.
     #[test]
     fn an_answer_that_waits_for_itself_is_kept() {
         let activity = activity();
-        let pending = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        let mut waits = Held::new(pending, Version::HTTP_2, Activity::begin(&activity));
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut comes, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, std::io::Error>>();
+        let mut waits = Held::new(StreamBody::new(body), Version::HTTP_2, Activity::begin(&activity));
+        let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut waits).poll_frame(&mut cx).is_pending());
-        activity.look(Instant::now() + WINDOW);
+        let now = Instant::now();
+        activity.look(now + WINDOW);
         assert_eq!(activity.facts().under_way, 1);
+        comes.start_send(Ok(Frame::data(Bytes::from_static(b"x")))).unwrap();
+        activity.look(now + WINDOW + ROUND);
+        assert_eq!(activity.facts().under_way, 1, "it has its window from now on");
+        activity.look(now + 2 * WINDOW);
+        assert_eq!(activity.facts().under_way, 0);
     }
 }
