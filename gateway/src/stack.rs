@@ -95,7 +95,7 @@ impl Stack {
         };
         let answer = match (reads, &answer) {
             (false, Either::Left(_)) => Either::Right(self.write(answer, context, asked)),
-            _ => Either::Left(self.read(answer, context)),
+            _ => Either::Left(self.read(answer, context, asked)),
         };
         answer.map(|mut response| {
             response.body_mut().hand_over();
@@ -103,18 +103,39 @@ impl Stack {
         })
     }
 
-    /// Nothing is left undone when a read's connection breaks but its record.
+    /// Nothing is left undone when a read's connection breaks, or its disk does not answer, but its record.
     fn read(
         self: Arc<Self>,
         answer: impl Future<Output = Response<Sent>> + Send + 'static,
         context: Arc<RequestContext>,
+        asked: Asked,
     ) -> impl Future<Output = Response<Sent>> + Send + 'static {
-        let unrecorded = Unrecorded(Some((self, context)));
+        let left = Unrecorded(Some((Arc::clone(&self), Arc::clone(&context))));
         async move {
-            let response = answer.await;
-            unrecorded.settled();
+            let response = tokio::select! {
+                response = answer => response,
+                () = context.stalls(self.patience) => {
+                    self.record_left(&context, StatusCode::SERVICE_UNAVAILABLE.as_u16(), "the disk does not answer");
+                    stalled(&context, &asked)
+                }
+            };
+            left.settled();
             response
         }
+    }
+
+    /// Records a request that nobody answers any more, unless its record is on its way.
+    fn record_left(self: &Arc<Self>, context: &Arc<RequestContext>, status: u16, why: &'static str) {
+        if context.is_recording() {
+            return;
+        }
+        let (stack, context) = (Arc::clone(self), Arc::clone(context));
+        self.tasks.spawn(async move {
+            if let Err(error) = context.record(&stack.gateway.recorder, status, Some(why.to_owned())).await {
+                tracing::error!(%error, request = context.id, "no access record");
+                metrics::counter!("gotgan_unrecorded_total").increment(1);
+            }
+        });
     }
 
     /// A write runs to its end, also when nobody waits for it any more: what it commits and what it holds belong
@@ -132,11 +153,7 @@ impl Stack {
                     tracing::error!(%error, request = context.id, "a record ended in a panic");
                     broken_inside().map(|body| Sent::new(body, None))
                 }),
-                () = context.stalls(self.patience) => {
-                    tracing::error!(request = context.id, operation = context.operation(), "a write stalls");
-                    metrics::counter!("gotgan_stalled_total").increment(1);
-                    unrecorded(&context, &asked, "The store does not answer in time; please try again")
-                }
+                () = context.stalls(self.patience) => stalled(&context, &asked),
             }
         }
     }
@@ -285,18 +302,9 @@ impl Unrecorded {
 
 impl Drop for Unrecorded {
     fn drop(&mut self) {
-        let Some((stack, context)) = self.0.take() else { return };
-        if context.is_recording() {
-            return;
+        if let Some((stack, context)) = self.0.take() {
+            stack.record_left(&context, CLIENT_GONE, "the connection broke off");
         }
-        let tasks = stack.tasks.clone();
-        tasks.spawn(async move {
-            let why = "the connection broke off".to_owned();
-            if let Err(error) = context.record(&stack.gateway.recorder, CLIENT_GONE, Some(why)).await {
-                tracing::error!(%error, request = context.id, "no access record");
-                metrics::counter!("gotgan_unrecorded_total").increment(1);
-            }
-        });
     }
 }
 
@@ -334,6 +342,12 @@ fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> 
 
 fn crowded() -> Response<s3s::Body> {
     plain(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate: too many writes are under way")
+}
+
+fn stalled(context: &RequestContext, asked: &Asked) -> Response<Sent> {
+    tracing::error!(request = context.id, operation = context.operation(), "a request stalls");
+    metrics::counter!("gotgan_stalled_total").increment(1);
+    unrecorded(context, asked, "The store does not answer in time; please try again")
 }
 
 /// The answer to a request whose record cannot be had.
