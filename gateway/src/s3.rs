@@ -101,6 +101,12 @@ fn unsupported(what: &str) -> S3Error {
     S3Error::with_message(s3s::S3ErrorCode::NotImplemented, format!("{what} is not implemented"))
 }
 
+/// Whether the query has one of these parameters.
+fn asks_for<T>(request: &S3Request<T>, names: &[&str]) -> bool {
+    let query = request.uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| names.contains(&&*name))
+}
+
 /// A size as S3 writes it.
 fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)

@@ -8,9 +8,9 @@ use s3s::dto::{EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2I
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery, ListedObject};
 
-use super::Call;
 use super::conditions::report;
 use super::metadata::ListedValues;
+use super::{Call, asks_for};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -62,7 +62,7 @@ pub(super) async fn list_objects(
     req: S3Request<ListObjectsInput>,
 ) -> S3Result<S3Response<ListObjectsOutput>> {
     // `s3s` comes here with any type that is not 2.
-    if form_urlencoded::parse(req.uri.query().unwrap_or_default().as_bytes()).any(|(name, _)| name == "list-type") {
+    if asks_for(&req, &["list-type"]) {
         return Err(s3s::s3_error!(InvalidArgument, "Invalid List Type specified in Request"));
     }
     let input = req.input;

@@ -29,7 +29,9 @@ pub(in crate::s3) async fn list_parts(
     let upload = open_upload(gateway, bucket, &key, &input.upload_id).await?;
     let limit = page_size(input.max_parts)?;
     let wanted = usize::try_from(limit).unwrap_or(0);
-    let after = u32::try_from(input.part_number_marker.unwrap_or(0)).unwrap_or(0);
+    let after = u32::try_from(input.part_number_marker.unwrap_or(0)).map_err(|_| {
+        s3s::s3_error!(InvalidArgument, "Argument part-number-marker must be an integer between 0 and 2147483647")
+    })?;
     let mut rows = gateway.catalog.parts(upload.row.id, after, wanted + 1).await.map_err(Error::from)?;
     // No page of none could ever be followed by the next one.
     let truncated = wanted > 0 && rows.len() > wanted;
