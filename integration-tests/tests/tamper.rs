@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use integration_tests::clock::until;
 use integration_tests::disk::files;
 use integration_tests::noise::body;
 use integration_tests::{Server, Store};
@@ -50,9 +51,7 @@ fn a_flipped_bit_is_found_on_read_and_by_the_scrub() {
     bytes[70_000] ^= 1;
     fs::write(file, bytes).unwrap();
     let server = store.start();
-    integration_tests::clock::until("the scrub", || {
-        (server.metric("gotgan_chunks_corrupt_total") >= 1.0).then_some(())
-    });
+    until("the scrub", || (server.metric("gotgan_chunks_corrupt_total") >= 1.0).then_some(()));
     assert!(server.said().contains("is corrupt: not served"), "{}", server.said());
     let broken = ["one", "two"]
         .iter()
@@ -145,6 +144,15 @@ fn a_row_under_another_name_does_not_open() {
     server.client().get("box", "one-small").status(200).done();
     does_not_open(&server, "owe-small");
     is_reported(&server);
+    // No list shows a row that does not open, and what its record planned is closed as it went.
+    let list = server.client().bucket("GET", "box").query("list-type", "2").send();
+    list.refused(500, "InternalError").done();
+    until("the closing record of the list", || {
+        let lists = server.records_of("ListObjectsV2");
+        (lists.len() == 1 && lists[0]["closing"]["status"] == 500).then_some(())
+    });
+    let shown = server.client().bucket("GET", "box").query("list-type", "2").query("prefix", "two").send();
+    assert_eq!(shown.status(200).xml_all("Key"), ["two", "two-small"]);
 }
 
 /// Puts the bodies of two part rows into each other: ids, lengths, places and envelopes, each number

@@ -15,7 +15,7 @@ use super::checks::Promises;
 use super::framing::{Decoder, FramingError};
 use super::host::Domains;
 use super::list::{read_token, write_token};
-use super::metadata::{ListValues, ObjectMetadata, without_chunked};
+use super::metadata::{ListValues, ListedValues, ObjectMetadata, without_chunked};
 use super::multipart::{PartValues, UploadChecksum, copy_range};
 use super::put::{decode, encode};
 use crate::fuzz::Check;
@@ -114,7 +114,11 @@ pub fn stored_values(data: &[u8]) {
         assert!(metadata.expires_dto().is_none() || metadata.expires.is_some());
         assert!(without_chunked(metadata.content_encoding).is_none_or(|kept| !kept.is_empty()));
     }
-    if let Some(values) = value::<ListValues>(data) {
+    let (listed, values) = (ListedValues::decode(data).ok(), value::<ListValues>(data));
+    let said = listed.map(|v| (v.etag, v.checksum.map(|c| (c.algorithm.to_owned(), c.kind().to_owned()))));
+    let kept = values.clone().map(|v| (v.etag, v.checksum.map(|c| (c.kind().as_str().to_owned(), c.algorithm))));
+    assert_eq!(said, kept.map(|(etag, c)| (etag, c.map(|(kind, algorithm)| (algorithm, kind)))));
+    if let Some(values) = values {
         assert!(values.etag.text().len() >= 32);
         assert!(values.checksum.is_none_or(|c| c.text().len() >= c.value.len()));
     }

@@ -7,7 +7,7 @@ use policy::id::{BucketId, UploadId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::rows::{decode, encode};
+use super::rows::{ListedRow, decode, encode};
 use super::{BodyRow, BucketRow, CurrentRow, GarbageRow, PartRow, UploadRow, VersionRow, keys};
 use crate::log::{self, Head, LogEntry, LogPosition, Record};
 
@@ -27,6 +27,11 @@ pub fn catalog_rows(data: &[u8]) {
     row::<UploadRow>(data);
     row::<PartRow>(data);
     row::<GarbageRow>(data);
+    if let Ok(listed) = ListedRow::decode(data) {
+        let row = decode::<CurrentRow>("row", data).ok();
+        let facts = row.as_ref().map(|row| (row.version, row.size, row.modified, row.list_values.as_slice()));
+        assert_eq!(facts, Some((listed.version, listed.size, listed.modified, listed.list_values)));
+    }
 }
 
 fn row<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) {

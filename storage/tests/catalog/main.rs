@@ -47,6 +47,7 @@ macro_rules! conformance {
             bodies::a_condemned_body_may_return_once_forgotten,
             lists::a_common_prefix_costs_one_step,
             lists::pages_join_to_the_whole,
+            lists::a_list_passes_what_was_deleted,
             lists::pages_of_uploads_join_to_the_whole,
             log::positions_have_no_gaps_and_chains_hold,
             log::a_session_has_a_stream_of_its_own,
