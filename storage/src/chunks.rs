@@ -280,10 +280,10 @@ impl ChunkStore {
 impl Drop for ChunkStore {
     fn drop(&mut self) {
         self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the committer panicked");
+        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the chunk store panicked");
+            }
         }
     }
 }
