@@ -1,6 +1,5 @@
 //! New tenants, principals and credentials: the rows and the one moment at which a secret is seen.
 
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use policy::id::{AccessKeyId, PrincipalId, TenantId};
 use policy::principal::Role;
 use policy::time::UtcMillis;
@@ -63,10 +62,9 @@ pub fn new_principal(tenant: Option<TenantId>, name: &str, role: Role, now: UtcM
 /// # Errors
 /// `Seal` without randomness.
 pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) -> Result<NewCredential, Error> {
-    let letters: String =
-        random::<16>()?.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b)).collect();
-    let access_key: AccessKeyId = format!("GTGN{letters}").parse().map_err(|_| Error::Missing("access key"))?;
-    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(Zeroizing::new(secret::<30>()?).as_slice()));
+    let access_key = format!("GTGN{}", *letters::<16>()?);
+    let access_key: AccessKeyId = access_key.parse().map_err(|_| Error::Missing("access key"))?;
+    let secret = letters::<40>()?;
     let sealed = keys.seal_secret(access_key.as_str().as_bytes(), secret.as_bytes())?;
     let row = CredentialRow {
         access_key,
@@ -79,9 +77,27 @@ pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) 
     Ok(NewCredential { row, secret })
 }
 
+/// Random letters and digits, 5 bits each. Nothing else: a secret that begins with `-` is an option to command
+/// lines, and one with `/` or `+` is not what it was in a URL.
+fn letters<const N: usize>() -> Result<Zeroizing<String>, Error> {
+    let bytes = Zeroizing::new(secret::<N>()?);
+    let letters = bytes.iter().filter_map(|b| ALPHABET.get(usize::from(b & 31))).map(|b| char::from(*b));
+    // As long as it will be from the start: a string that grew would leave a copy behind.
+    let mut text = Zeroizing::new(String::with_capacity(N));
+    text.extend(letters);
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_letters_and_digits() {
+        let [one, other] = [letters::<40>().unwrap(), letters::<40>().unwrap()];
+        assert!(one.len() == 40 && one.bytes().all(|b| b.is_ascii_alphanumeric()), "{}", *one);
+        assert_ne!(*one, *other);
+    }
 
     #[test]
     fn names_are_plain() {
