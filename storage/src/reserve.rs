@@ -2,7 +2,7 @@
 //!
 //! Changes that add something are refused while less than a margin is free. Others may fill the disk all the
 //! same, so some blocks are kept in a file and given up when it comes to that: what must go on, goes on.
-//! Space is looked at by whoever is about to write, at most every [`MOMENT`].
+//! Space is looked at by whoever is about to write, at most every `MOMENT`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
