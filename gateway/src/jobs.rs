@@ -49,9 +49,21 @@ impl Jobs {
     pub fn start(self, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
         let stop = stop.clone();
         tokio::spawn(async move {
-            // Apart, so that no slow disk puts off the end of an identity.
-            futures::join!(self.look_after_store(stop.clone()), self.look_after_identity(stop));
+            // Apart, so that no slow disk puts off the end of an identity or of a key.
+            let [store, keys, identity] = [stop.clone(), stop.clone(), stop];
+            futures::join!(
+                self.look_after_store(store),
+                self.look_after_keys(keys),
+                self.look_after_identity(identity)
+            );
         })
+    }
+
+    async fn look_after_keys(&self, mut stop: watch::Receiver<bool>) {
+        while goes_on(&mut stop).await {
+            self.gateway.keys.forget_expired();
+            self.gateway.opened.forget_expired();
+        }
     }
 
     async fn look_after_store(&self, mut stop: watch::Receiver<bool>) {
@@ -61,8 +73,6 @@ impl Jobs {
         let mut seen = self.certificate.as_deref().map(changed);
         while goes_on(&mut stop).await {
             self.metrics.run_upkeep();
-            gateway.keys.forget_expired();
-            gateway.opened.forget_expired();
             collect(&collector).await;
             reclaim(gateway).await;
             scrubbed = scrub(gateway, scrubbed).await;

@@ -12,10 +12,10 @@ use crate::keys::BucketKey;
 use crate::seal::body::BodyOpener;
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
 
-/// Versions of each of the two generations: some MiB in all.
+/// Versions of each of the two generations.
 const GENERATION: usize = 4096;
-/// Rows of more bodies are not worth their memory.
-const BODIES: usize = 8;
+/// Longer rows are not worth their memory: 32 MiB at most are kept in all.
+const ROW_MAX: usize = 4096;
 
 /// A version whose rows were read and proved by its manifest.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl OpenedVersion {
     #[must_use]
     pub const fn new(current: CurrentRow, row: VersionRow, key: VersionKey) -> Self {
         Self { current, row, key, data_key: OnceLock::new() }
+    }
+
+    /// Bytes that keeping it takes, without those of its fixed parts.
+    fn weight(&self) -> usize {
+        let row = &self.row;
+        let bodies: usize = row.bodies.iter().map(|body| size_of::<ManifestBody>() + body.envelope.len()).sum();
+        let listed = self.current.list_values.len() + row.list_values.len();
+        row.envelope.len() + row.manifest.len() + row.metadata.len() + listed + bodies
     }
 
     /// The only body, if its bytes lie in one.
@@ -112,7 +120,7 @@ impl OpenedVersions {
 
     /// Keeps a version that was opened under a name and a bucket key.
     pub fn insert(&self, name: &[u8], bucket_key: &Arc<BucketKey>, version: &Arc<OpenedVersion>) {
-        if version.row.bodies.len() > BODIES {
+        if version.weight() + name.len() > ROW_MAX {
             return;
         }
         let entry = Entry { name: name.into(), bucket_key: Arc::downgrade(bucket_key), version: Arc::clone(version) };
@@ -190,6 +198,19 @@ mod tests {
             change(&mut changed);
             assert!(versions.get(b"a", &key, &changed).is_none(), "{changed:?}");
         }
+    }
+
+    #[test]
+    fn long_rows_are_not_kept() {
+        let (versions, mut row) = (OpenedVersions::default(), current(1));
+        let key = Arc::new(BucketKey::for_tests());
+        row.list_values = vec![0; ROW_MAX - 1];
+        versions.insert(b"a", &key, &opened(&row));
+        assert!(versions.get(b"a", &key, &row).is_some());
+        let mut longer = current(2);
+        longer.list_values = vec![0; ROW_MAX];
+        versions.insert(b"a", &key, &opened(&longer));
+        assert!(versions.get(b"a", &key, &longer).is_none());
     }
 
     #[test]

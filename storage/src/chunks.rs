@@ -257,9 +257,9 @@ impl ChunkStore {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            for thread in threads {
-                thread.join().map_err(|_| StoreError::Stopped)?;
-            }
+            // Both, whatever became of the first: neither may outlive the process.
+            let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| StoreError::Stopped));
+            joined.fold(Ok(()), Result::and)?;
             shared.files.trim()?;
             shared.index.flush()
         })
