@@ -54,17 +54,21 @@ impl Reserve {
     /// What the system says when it is asked about the disk.
     pub fn open(dir: &Path) -> io::Result<Self> {
         crate::dirs::make(dir)?;
+        Ok(Self::open_on(dir, disk(dir)?))
+    }
+
+    fn open_on(dir: &Path, disk: Disk) -> Self {
         let there = std::fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0);
         let kept = Mutex::new(if there { Kept::Yes } else { Kept::No });
         let (looked, room) = (AtomicU64::new(0), AtomicBool::new(true));
         let reserve = Self { dir: dir.to_owned(), begun: Instant::now(), looked, room, kept };
-        let disk = disk(dir)?;
-        // Whatever its length says: after a loss of power its blocks may not be there.
+        // Whatever its length says: after a loss of power its blocks may not be there. Those that are take
+        // no space again.
         if there && disk.free >= disk.margin() / 2 {
-            reserve.settle(Kept::No);
+            reserve.keep(disk.kept());
         }
         reserve.look_at(disk);
-        Ok(reserve)
+        reserve
     }
 
     /// Whether changes that add something are taken. To be asked before each write, whatever it is.
@@ -181,6 +185,36 @@ mod tests {
         assert_eq!(look(MARGIN + KEPT + 1), (true, KEPT));
         drop(reserve);
         assert_eq!(kept(dir.path()), KEPT);
+    }
+
+    #[test]
+    fn what_is_kept_stays_so_when_a_fairly_full_disk_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = |free: u64| Disk { size: 100 * GIB, free };
+        drop(Reserve::open_on(dir.path(), disk(GIB)));
+        for free in [MARGIN / 2, MARGIN, MARGIN + 1, MARGIN + KEPT / 2, MARGIN + KEPT] {
+            let reserve = Reserve::open_on(dir.path(), disk(free));
+            let room = reserve.room.load(Ordering::Acquire);
+            assert_eq!((room, kept(dir.path())), (free > MARGIN, KEPT), "{free} bytes free");
+            assert_eq!(reserve.kept(), Kept::Yes, "{free} bytes free");
+        }
+        let reserve = Reserve::open_on(dir.path(), disk(MARGIN + KEPT / 2));
+        reserve.look_at(disk(MARGIN / 2 - 1));
+        assert_eq!((reserve.kept(), kept(dir.path())), (Kept::No, 0), "records need it");
+        let reserve = Reserve::open_on(dir.path(), disk(MARGIN + KEPT / 2));
+        assert!(!reserve.room.load(Ordering::Acquire), "what was given up is not taken back before there is space");
+    }
+
+    #[test]
+    fn blocks_that_a_loss_of_power_took_are_kept_again() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join(FILE)).unwrap().set_len(KEPT).unwrap();
+        let blocks = || std::fs::metadata(dir.path().join(FILE)).unwrap().blocks() * 512;
+        assert!(blocks() < KEPT, "the file has holes");
+        let reserve = Reserve::open_on(dir.path(), Disk { size: 100 * GIB, free: MARGIN });
+        assert_eq!(reserve.kept(), Kept::Yes);
+        assert!(blocks() >= KEPT);
     }
 
     #[test]
