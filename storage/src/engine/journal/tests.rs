@@ -169,6 +169,110 @@ fn damage_before_a_whole_batch_is_told_and_nothing_is_changed() {
     }
 }
 
+/// A fragment as RocksDB writes it.
+fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let sum = mask(crc32c::crc32c_append(crc32c::crc32c(&[kind]), payload));
+    let size = u16::try_from(payload.len()).unwrap();
+    [&sum.to_le_bytes()[..], &size.to_le_bytes(), &[kind], payload].concat()
+}
+
+/// What a batch begins with.
+fn headed(sequence: u64) -> Vec<u8> {
+    [&sequence.to_le_bytes()[..], &1_u32.to_le_bytes(), b"and more"].concat()
+}
+
+/// Names that a tenant may choose lie in a batch as they are.
+#[test]
+fn a_name_that_looks_like_a_record_does_not_make_a_torn_batch_a_damaged_one() {
+    const NAME: [u8; 9] = [0x17, 0x2e, 0x1f, 0x05, 0x02, 0x00, 0x01, 0x61, 0x56];
+    assert_eq!(fragment(NAME.first_chunk().unwrap(), &NAME, true), Some((FULL, NAME.len())));
+    assert!(std::str::from_utf8(&NAME).is_ok());
+    let far = [0, 1, 20, 1 << 40, u64::from_le_bytes(*b"aaaaaaaa"), u64::MAX].map(|at| framed(FULL, &headed(at)));
+    for name in [NAME.repeat(113), NAME.to_vec(), framed(FIRST, b"a"), framed(FULL, b"")].into_iter().chain(far) {
+        // Names in the middle of a batch, and as its last bytes; with an acknowledged row before it, and without.
+        for (acknowledged, last) in [(40, false), (40, true), (0, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let db = open(dir.path()).unwrap();
+            let (one, two) = (db.cf_handle("one").unwrap(), db.cf_handle("two").unwrap());
+            for key in 0..acknowledged {
+                db.put_cf_opt(one, u32::to_be_bytes(key), noise(key, 700), &synced()).unwrap();
+            }
+            let path = logs(dir.path()).pop().unwrap();
+            let begin = std::fs::metadata(&path).unwrap().len();
+            let mut batch = WriteBatch::default();
+            batch.put_cf(two, [0], noise(0, 2 * PAGE));
+            for n in 0..40 {
+                let key = [&[n, 0][..], &name].concat();
+                if last { batch.delete_cf(two, key) } else { batch.put_cf(two, key, noise(n.into(), 900)) }
+            }
+            db.write_opt(batch, &synced()).unwrap();
+            let image = Image::of(dir.path(), &path, begin);
+            let what = format!("{name:02x?}, {acknowledged} rows, last: {last}");
+            for page in [image.pages()[0], image.pages()[1]] {
+                let dir = image.with(&image.without(&BTreeSet::from([page])));
+                assert_eq!(rows(dir.path(), acknowledged, &what), 0, "{what}");
+            }
+        }
+    }
+}
+
+/// A journal of a batch of 100 bytes and of batches of these sizes, in blocks as RocksDB writes them.
+fn batches(sizes: &[usize]) -> Vec<u8> {
+    let mut journal = framed(FULL, &[headed(1), noise(1, 100)].concat());
+    for (sequence, size) in (2..).zip(sizes) {
+        let payload = [headed(sequence), noise(2, *size)].concat();
+        let (mut left, mut begun) = (&payload[..], false);
+        while !left.is_empty() {
+            let room = BLOCK - journal.len() % BLOCK;
+            if room < HEADER {
+                journal.resize(journal.len() + room, 0);
+                continue;
+            }
+            let (now, then) = left.split_at(left.len().min(room - HEADER));
+            let kind = match (begun, then.is_empty()) {
+                (false, true) => FULL,
+                (false, false) => FIRST,
+                (true, false) => MIDDLE,
+                (true, true) => LAST,
+            };
+            journal.extend(framed(kind, now));
+            (left, begun) = (then, true);
+        }
+    }
+    journal
+}
+
+fn found(journal: &[u8]) -> Found {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), journal).unwrap();
+    scan(file.path(), Records::Batches).unwrap()
+}
+
+#[test]
+fn a_batch_behind_the_break_is_known_wherever_a_block_divides_it() {
+    let first = batches(&[]).len();
+    for short in 0..50 {
+        let size = BLOCK - first - HEADER - headed(0).len() - short;
+        // The second is broken: the third alone shows it, which begins so near the end of the block.
+        let mut journal = batches(&[size, 1000]);
+        assert!(found(&journal).whole == journal.len() as u64 && !found(&journal).later, "whole, {short}");
+        journal[first + HEADER + 100] ^= 1;
+        let found = found(&journal);
+        assert!(found.later && found.whole == first as u64, "{short} bytes before the end of a block");
+    }
+}
+
+/// A disk that failed, and a loss of power.
+#[test]
+fn damage_is_told_when_the_last_batch_is_torn_as_well() {
+    let mut journal = batches(&[300, 300, 300, 300]);
+    let first = batches(&[]).len();
+    journal[first + HEADER + 100] ^= 1;
+    for cut in 1..300 {
+        assert!(found(&journal[..journal.len() - cut]).later, "the third is whole");
+    }
+}
+
 #[test]
 fn a_torn_edit_of_the_manifest_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
@@ -186,7 +290,7 @@ fn a_torn_edit_of_the_manifest_is_cut_off() {
         journal
     };
     std::fs::write(dir.path().join("all but the last"), &flushed[..flushed.len() - 1]).unwrap();
-    let last = usize::try_from(scan(&dir.path().join("all but the last")).unwrap().whole).unwrap();
+    let last = usize::try_from(scan(&dir.path().join("all but the last"), Records::Edits).unwrap().whole).unwrap();
     let end = flushed.len();
     assert!(last >= image.last && end > last + HEADER, "the flush is an edit");
     let middle = last + (end - last) / 2;
