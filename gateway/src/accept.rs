@@ -86,11 +86,12 @@ impl Listener {
         let connections = TaskTracker::new();
         loop {
             // A permit first: what is not accepted waits in the kernel's bounded queue.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+            let next = async { (Arc::clone(&room).acquire_owned().await, self.socket.accept().await) };
+            let (permit, accepted) = tokio::select! {
+                next = next => next,
                 () = stopped(&mut stop) => break,
             };
+            let Ok(permit) = permit else { break };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use integration_tests::clock::until;
+use integration_tests::clock::{until, within};
 use integration_tests::noise::body;
 use integration_tests::wire::Wire;
 use integration_tests::{Client, Payload, Server, Store};
@@ -93,4 +94,21 @@ fn the_end_waits_for_what_is_under_way_and_loses_nothing() {
     s3.must_hold("end", "parts", &body(9, 5 << 20));
     assert!(server.said().contains("stopped"), "it flushed and closed before");
     server.stop();
+}
+
+/// The end is seen also where every connection that is allowed is taken, before the pace cuts one off.
+#[test]
+fn a_full_house_ends_too() {
+    let mut store = Store::new();
+    store.set("GOTGAN_LIMITS_CONNECTIONS", "1");
+    let mut server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("end");
+    let upload = half_sent(&s3, "a");
+    server.ask_to_end();
+    within(Duration::from_secs(10), "nothing new is taken", || takes_no_more(&server));
+    finish(upload, "an upload under way");
+    let status = server.wait();
+    assert!(status.success(), "it ended with {status}");
+    store.start().client().must_hold("end", "a", &body(7, LARGE));
 }
