@@ -75,6 +75,9 @@ pub trait Answer: Clone + Send + Sync + 'static {
         peer: IpAddr,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 
+    /// So many of the bytes that a body gave last went nowhere.
+    fn untaken(_body: &mut Self::Body, _bytes: usize) {}
+
     /// Something was no request, and was answered with this status.
     fn malformed(&self, status: StatusCode, peer: IpAddr);
 }
@@ -173,7 +176,7 @@ impl Connection {
         let answered = service_fn(move |request: Request<Incoming>| {
             let under_way = Activity::begin(&begun);
             let answer = answers.clone().respond(request, peer.ip());
-            async move { Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, version, under_way))) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, version, under_way, A::untaken))) }
         });
         let (stream, timer) = (TokioIo::new(stream), TokioTimer::new());
         let ended = if version == Version::HTTP_2 {

@@ -19,6 +19,8 @@ use crate::pace::{WINDOW, WINDOW_BYTES};
 const GRACE: Duration = Duration::from_secs(3);
 /// How often answers over HTTP/2 are looked at.
 const ROUND: Duration = Duration::from_secs(5);
+/// Bytes that an answer over HTTP/2 gives at once: h2 keeps what it was given, however little the peer takes.
+const PIECE: usize = 16 << 10;
 
 /// One connection.
 pub(crate) struct Activity {
@@ -132,12 +134,42 @@ pub(crate) enum Held<B> {
 
 pub(crate) struct Beside<B> {
     /// None when the peer did not take it.
-    held: Option<(B, UnderWay)>,
+    held: Option<Cut<B>>,
     window: Instant,
     taken: usize,
     /// The answer had nothing when it was asked last.
     waits: bool,
     more: Arc<More>,
+}
+
+/// A body that is given in pieces.
+struct Cut<B> {
+    body: B,
+    /// What the body gave and nobody was given yet.
+    rest: Bytes,
+    untaken: Untaken<B>,
+    _under_way: UnderWay,
+}
+
+impl<B: Body> Cut<B> {
+    fn size_hint(&self) -> SizeHint {
+        let (of_body, rest) = (self.body.size_hint(), u64::try_from(self.rest.len()).unwrap_or(u64::MAX));
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+/// Tells a body that so many of the bytes that it gave last went nowhere.
+pub(crate) type Untaken<B> = fn(&mut B, usize);
+
+impl<B> Drop for Cut<B> {
+    fn drop(&mut self) {
+        (self.untaken)(&mut self.body, self.rest.len());
+    }
 }
 
 /// Wakes whoever asks an answer for more, and remembers that there is some: where the peer takes nothing, nobody asks.
@@ -155,12 +187,13 @@ impl Wake for More {
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Held<B> {
-    pub(crate) fn new(body: B, version: Version, under_way: UnderWay) -> Self {
+    pub(crate) fn new(body: B, version: Version, under_way: UnderWay, untaken: Untaken<B>) -> Self {
         if version != Version::HTTP_2 {
             return Self::Alone { body, _under_way: under_way };
         }
         let activity = Arc::clone(&under_way.0);
-        let (held, window, more) = (Some((body, under_way)), Instant::now(), Arc::default());
+        let held = Some(Cut { body, rest: Bytes::new(), untaken, _under_way: under_way });
+        let (window, more) = (Instant::now(), Arc::default());
         let beside = Arc::new(Mutex::new(Beside { held, window, taken: 0, waits: false, more }));
         let known: Weak<Mutex<Beside<B>>> = Arc::downgrade(&beside);
         activity.watch(known);
@@ -196,23 +229,30 @@ where
         match self.get_mut() {
             Self::Alone { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Beside(beside) => {
-                let mut beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
-                let more = Arc::clone(&beside.more);
-                let Some((body, _)) = &mut beside.held else {
+                let beside = &mut *beside.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(held) = &mut beside.held else {
                     return Poll::Ready(Some(Err("the peer did not take the answer".into())));
                 };
-                more.asks.register(cx.waker());
-                more.is_there.store(false, Ordering::Release);
-                let waker = Waker::from(more);
-                let polled = Pin::new(body).poll_frame(&mut Context::from_waker(&waker)).map_err(Into::into);
-                beside.waits = polled.is_pending();
-                let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
-                beside.taken += frame.data_ref().map_or(0, Bytes::len);
+                if held.rest.is_empty() {
+                    beside.more.asks.register(cx.waker());
+                    beside.more.is_there.store(false, Ordering::Release);
+                    let waker = Waker::from(Arc::clone(&beside.more));
+                    let mut cx = Context::from_waker(&waker);
+                    let polled = Pin::new(&mut held.body).poll_frame(&mut cx).map_err(Into::into);
+                    beside.waits = polled.is_pending();
+                    let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+                    match frame.into_data() {
+                        Ok(data) => held.rest = data,
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    }
+                }
+                let piece = held.rest.split_to(held.rest.len().min(PIECE));
+                beside.taken += piece.len();
                 if beside.taken >= WINDOW_BYTES {
                     (beside.window, beside.taken) = (Instant::now(), 0);
                 }
                 // A copy: what h2 keeps until the peer takes it must not be a buffer that others wait for.
-                Poll::Ready(Some(Ok(frame.map_data(|data| Bytes::copy_from_slice(&data)))))
+                Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&piece)))))
             }
         }
     }
@@ -222,7 +262,7 @@ where
             Self::Alone { body, .. } => body.is_end_stream(),
             Self::Beside(beside) => {
                 let beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
-                beside.held.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+                beside.held.as_ref().is_some_and(|held| held.rest.is_empty() && held.body.is_end_stream())
             }
         }
     }
@@ -232,7 +272,7 @@ where
             Self::Alone { body, .. } => body.size_hint(),
             Self::Beside(beside) => {
                 let beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
-                beside.held.as_ref().map_or_else(SizeHint::new, |(body, _)| body.size_hint())
+                beside.held.as_ref().map_or_else(SizeHint::new, Cut::size_hint)
             }
         }
     }
@@ -240,6 +280,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use http_body_util::{Full, StreamBody};
 
     use super::*;
@@ -278,7 +320,8 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_takes_is_let_go() {
         let activity = activity();
-        let answer = |version| Held::new(Full::new(Bytes::from_static(b"x")), version, Activity::begin(&activity));
+        let body = || Full::new(Bytes::from_static(b"x"));
+        let answer = |version| Held::new(body(), version, Activity::begin(&activity), |_, _| ());
         let (mut stalled, _alone) = (answer(Version::HTTP_2), answer(Version::HTTP_11));
         activity.look(Instant::now() + WINDOW);
         assert_eq!(activity.facts().under_way, 1);
@@ -286,12 +329,44 @@ mod tests {
         assert!(matches!(Pin::new(&mut stalled).poll_frame(&mut cx), Poll::Ready(Some(Err(_)))));
     }
 
+    /// What is one frame for the answer is not one for the peer: it has its deadline all the same.
+    #[test]
+    fn an_answer_of_one_frame_is_given_in_pieces() {
+        static LEFT: AtomicUsize = AtomicUsize::new(0);
+        const SIZE: usize = 3 * PIECE + 1;
+        let activity = activity();
+        let data = Bytes::from((0..SIZE).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
+        let answer = |untaken| {
+            Held::new(Full::new(data.clone()), Version::HTTP_2, Activity::begin(&activity), untaken)
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut piece = |answer: &mut Held<_>| match Pin::new(answer).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let mut whole = answer(|_, left| assert_eq!(left, 0));
+        let mut came = Vec::new();
+        while !whole.is_end_stream() {
+            assert_eq!(whole.size_hint().exact(), Some((SIZE - came.len()) as u64));
+            let next = piece(&mut whole);
+            assert!(!next.is_empty() && next.len() <= PIECE);
+            came.extend_from_slice(&next);
+        }
+        assert!(came == data);
+        drop(whole);
+        let mut stalled = answer(|_, left| LEFT.store(left, Ordering::Relaxed));
+        assert_eq!(piece(&mut stalled).len(), PIECE);
+        activity.look(Instant::now() + WINDOW);
+        assert_eq!(activity.facts().under_way, 0);
+        assert_eq!(LEFT.load(Ordering::Relaxed), SIZE - PIECE, "it knows what went nowhere");
+    }
+
     /// An answer that comes slowly is not the peer's fault; that nobody asks for it when it is there, is.
     #[test]
     fn an_answer_that_waits_for_itself_is_kept() {
         let activity = activity();
         let (mut comes, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, std::io::Error>>();
-        let mut waits = Held::new(StreamBody::new(body), Version::HTTP_2, Activity::begin(&activity));
+        let mut waits = Held::new(StreamBody::new(body), Version::HTTP_2, Activity::begin(&activity), |_, _| ());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut waits).poll_frame(&mut cx).is_pending());
         let now = Instant::now();

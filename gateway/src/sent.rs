@@ -50,6 +50,13 @@ impl Sent {
             watch.handed_over = true;
         }
     }
+
+    /// So many of its last bytes went nowhere.
+    pub(crate) fn untaken(&mut self, bytes: usize) {
+        if let Some(watch) = &mut self.watch {
+            watch.sent = watch.sent.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+    }
 }
 
 impl Watch {

@@ -268,6 +268,10 @@ impl Answer for Arc<Stack> {
         self.serve(request, peer)
     }
 
+    fn untaken(body: &mut Sent, bytes: usize) {
+        body.untaken(bytes);
+    }
+
     fn malformed(&self, status: StatusCode, peer: IpAddr) {
         self.tasks.spawn(record_malformed(Arc::clone(&self.gateway), status, peer));
     }

@@ -47,7 +47,17 @@ impl Http2 {
     /// # Errors
     /// What the system or the server says.
     pub fn connect(to: SocketAddr) -> io::Result<Self> {
-        Self::begin(async move { TcpStream::connect(to).await })
+        Self::begin(Builder::new(), async move { TcpStream::connect(to).await })
+    }
+
+    /// Connects without TLS, and lets no answer begin with more bytes than this.
+    ///
+    /// # Errors
+    /// What the system or the server says.
+    pub fn connect_narrow(to: SocketAddr, window: u32) -> io::Result<Self> {
+        let mut builder = Builder::new();
+        builder.initial_window_size(window);
+        Self::begin(builder, async move { TcpStream::connect(to).await })
     }
 
     /// Connects over TLS and settles on HTTP/2.
@@ -57,7 +67,7 @@ impl Http2 {
     pub fn connect_tls(to: SocketAddr, config: &ClientConfig) -> io::Result<Self> {
         let mut config = config.clone();
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Self::begin(async move {
+        Self::begin(Builder::new(), async move {
             let stream = TcpStream::connect(to).await?;
             let stream = TlsConnector::from(Arc::new(config)).connect(to.ip().into(), stream).await?;
             assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -65,14 +75,14 @@ impl Http2 {
         })
     }
 
-    fn begin<T>(connect: impl Future<Output = io::Result<T>>) -> io::Result<Self>
+    fn begin<T>(builder: Builder, connect: impl Future<Output = io::Result<T>>) -> io::Result<Self>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let begun = runtime.block_on(async {
             let (requests, mut connection) =
-                Builder::new().handshake::<_, Bytes>(connect.await?).await.map_err(Error::other)?;
+                builder.handshake::<_, Bytes>(connect.await?).await.map_err(Error::other)?;
             let pings = connection.ping_pong().ok_or_else(|| Error::other("no pings"))?;
             Ok::<_, Error>((requests, pings, tokio::spawn(connection)))
         });

@@ -79,3 +79,33 @@ fn an_answer_that_nobody_reads_is_let_go() {
     assert_eq!(http2.send(&s3.object("GET", "two", "small")).unwrap().body, b"v");
     s3.must_hold("two", "k", &data);
 }
+
+/// Answers that are one piece for the server, too, where the peer's window is a byte wide.
+#[test]
+fn a_short_answer_that_nobody_takes_is_let_go() {
+    const SIZE: usize = 60_000;
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("two");
+    s3.put("two", "k", body(1, SIZE)).done();
+    for n in 0..100 {
+        s3.put("two", &format!("{n}-{}", "n".repeat(1000)), "v").done();
+    }
+    let mut http2 = Http2::connect_narrow(server.bootstrap.s3, 1).unwrap();
+    let idle: Vec<_> = (0..10)
+        .flat_map(|_| [s3.object("GET", "two", "k"), s3.bucket("GET", "two").query("list-type", "2")])
+        .map(|request| http2.open(&request).unwrap())
+        .collect();
+    assert!(idle.iter().all(|unread| unread.status == 200));
+    within(Duration::from_secs(75), "closing records of all that nobody takes", || {
+        let cut = |operation| {
+            let broken = |r: &serde_json::Value| {
+                r["closing"]["outcome"] == "broken off" && r["closing"]["bytes_sent"].as_u64().unwrap() < SIZE as u64
+            };
+            server.records_of(operation).into_iter().filter(broken).count()
+        };
+        (cut("GetObject") == 10 && cut("ListObjectsV2") == 10).then_some(())
+    });
+    s3.must_hold("two", "k", &body(1, SIZE));
+}
