@@ -184,18 +184,45 @@ impl RequestContext {
     /// When the log cannot be written: the request then fails.
     pub async fn record(&self, recorder: &Arc<Recorder>, status: u16, error: Option<String>) -> Result<(), Error> {
         let opening = self.opening(status, error);
-        if let Some(mut written) = self.fold(recorder, &opening)? {
-            let written = written.wait_for(Option::is_some).await.is_ok_and(|written| *written == Some(true));
-            if !written {
-                return Err(Error::Missing("record"));
-            }
-        } else {
-            let record = recorder.seal(self.tenant(), self.time, &opening).await?;
-            self.facts().recording = true;
-            recorder.append_sealed(record).await?;
+        let Some(mut written) = self.fold(recorder, &opening)? else {
+            return self.record_alone(recorder, status, &opening).await;
+        };
+        if !written.wait_for(Option::is_some).await.is_ok_and(|written| *written == Some(true)) {
+            return Err(Error::Missing("record"));
         }
         self.recorded(status);
         Ok(())
+    }
+
+    /// Appends the opening record as one of its own; returns when it is durable.
+    pub(crate) async fn record_alone(
+        &self,
+        recorder: &Arc<Recorder>,
+        status: u16,
+        opening: &Content,
+    ) -> Result<(), Error> {
+        let record = recorder.seal(self.tenant(), self.time, opening).await?;
+        self.facts().recording = true;
+        recorder.append_sealed(record).await?;
+        self.recorded(status);
+        Ok(())
+    }
+
+    /// Counts a request that nobody waits for into one record for many, and says whether it did. When others are
+    /// `crowded` out already, it does so whoever asked.
+    pub(crate) fn fold_left(&self, recorder: &Arc<Recorder>, opening: &Content, crowded: bool) -> Result<bool, Error> {
+        if !crowded {
+            return Ok(self.fold(recorder, opening)?.is_some());
+        }
+        let content = postcard::to_stdvec(opening).map_err(|e| Error::Corrupt(e.to_string()))?;
+        let _written = Folds::count(recorder, (Kind::Refusals, self.source), self.time, &content);
+        self.folded();
+        Ok(true)
+    }
+
+    fn folded(&self) {
+        let mut facts = self.facts();
+        (facts.recording, facts.folded) = (true, true);
     }
 
     fn fold(&self, recorder: &Arc<Recorder>, opening: &Content) -> Result<Option<crate::fold::Written>, Error> {
@@ -205,8 +232,7 @@ impl RequestContext {
         let content = postcard::to_stdvec(opening).map_err(|e| Error::Corrupt(e.to_string()))?;
         let written = Folds::take(recorder, (Kind::Refusals, self.source), self.time, &content);
         if written.is_some() {
-            let mut facts = self.facts();
-            (facts.recording, facts.folded) = (true, true);
+            self.folded();
         }
         Ok(written)
     }

@@ -110,6 +110,20 @@ impl Folds {
         if kind == Kind::Refusals && state.alone(key, now.0 / 1000) {
             return None;
         }
+        drop(state);
+        Some(Self::count(recorder, (kind, source), time, content))
+    }
+
+    /// Like [`Self::take`], for one that is to have no record of its own.
+    pub(crate) fn count(
+        recorder: &Arc<Recorder>,
+        (kind, source): (Kind, IpAddr),
+        time: UtcMillis,
+        content: &[u8],
+    ) -> Written {
+        let now = clock::now();
+        let mut state = recorder.folds.state();
+        let key = state.key(kind, source);
         let fold = &mut state.sources.entry(key).or_default().fold;
         let begins = fold.is_none();
         let fold = fold.get_or_insert_with(|| Fold {
@@ -128,7 +142,7 @@ impl Folds {
             let recorder = Arc::clone(recorder);
             recorder.folds.writers.clone().spawn(async move { write(&recorder, key, now).await });
         }
-        Some(written)
+        written
     }
 
     /// Ends all folds now; returns when their records are written.

@@ -20,6 +20,7 @@ use crate::accept::Answer;
 use crate::clock;
 use crate::context::{CONTEXT, RequestContext};
 use crate::document::{Document, XML_MAX, readable};
+use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::refusal::{self, plain};
 use crate::s3::Front;
@@ -124,18 +125,24 @@ impl Stack {
         }
     }
 
-    /// Records a request that nobody answers any more, unless its record is on its way.
+    /// Records a request that nobody answers any more, unless its record is on its way. Nobody waits for a fold
+    /// either: its writer says so when it fails.
     fn record_left(self: &Arc<Self>, context: &Arc<RequestContext>, status: u16, why: &'static str) {
         if context.is_recording() {
             return;
         }
-        let (stack, context) = (Arc::clone(self), Arc::clone(context));
-        self.tasks.spawn(async move {
-            if let Err(error) = context.record(&stack.gateway.recorder, status, Some(why.to_owned())).await {
-                tracing::error!(%error, request = context.id, "no access record");
-                metrics::counter!("gotgan_unrecorded_total").increment(1);
+        let (opening, crowded) = (context.opening(status, Some(why.to_owned())), self.tasks.len() >= TASKS_MAX);
+        match context.fold_left(&self.gateway.recorder, &opening, crowded) {
+            Ok(true) => {}
+            Ok(false) => {
+                let (stack, context) = (Arc::clone(self), Arc::clone(context));
+                self.tasks.spawn(async move {
+                    let recorded = context.record_alone(&stack.gateway.recorder, status, &opening).await;
+                    recorded.unwrap_or_else(|error| no_record(&context, &error));
+                });
             }
-        });
+            Err(error) => no_record(context, &error),
+        }
     }
 
     /// A write runs to its end, also when nobody waits for it any more: what it commits and what it holds belong
@@ -286,6 +293,11 @@ pub(crate) async fn record_malformed(gateway: Arc<Gateway>, status: StatusCode, 
         tracing::error!(%error, "a malformed request is not on record");
         metrics::counter!("gotgan_unrecorded_total").increment(1);
     }
+}
+
+fn no_record(context: &RequestContext, error: &Error) {
+    tracing::error!(%error, request = context.id, "no access record");
+    metrics::counter!("gotgan_unrecorded_total").increment(1);
 }
 
 /// What the form of the answer depends on.
