@@ -174,9 +174,9 @@ impl<B> Drop for Cut<B> {
 
 /// Wakes whoever asks an answer for more, and remembers that there is some: where the peer takes nothing, nobody asks.
 #[derive(Default)]
-struct More {
-    is_there: AtomicBool,
-    asks: AtomicWaker,
+pub(crate) struct More {
+    pub(crate) is_there: AtomicBool,
+    pub(crate) asks: AtomicWaker,
 }
 
 impl Wake for More {
@@ -336,9 +336,7 @@ mod tests {
         const SIZE: usize = 3 * PIECE + 1;
         let activity = activity();
         let data = Bytes::from((0..SIZE).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
-        let answer = |untaken| {
-            Held::new(Full::new(data.clone()), Version::HTTP_2, Activity::begin(&activity), untaken)
-        };
+        let answer = |untaken| Held::new(Full::new(data.clone()), Version::HTTP_2, Activity::begin(&activity), untaken);
         let mut cx = Context::from_waker(Waker::noop());
         let mut piece = |answer: &mut Held<_>| match Pin::new(answer).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),

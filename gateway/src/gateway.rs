@@ -1,6 +1,7 @@
 //! Everything that a request needs, built once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::md5::Md5Engine;
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub region: String,
     /// This run.
     pub session: SessionId,
+    /// How long the disk is waited for.
+    pub patience: Duration,
 }
 
 impl Gateway {

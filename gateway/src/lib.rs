@@ -27,6 +27,7 @@ pub mod keys;
 pub mod node;
 pub mod opened;
 mod pace;
+mod patient;
 pub mod read;
 pub mod record;
 mod refusal;

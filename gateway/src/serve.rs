@@ -167,6 +167,7 @@ impl Server {
             identity: ArcSwap::from_pointee(issued.identity),
             region: config.region.clone(),
             session,
+            patience,
         });
         tell(&gateway, "session-opened", &format!("session {session}, node in {place}")).await?;
         if let Some(event) = &issued.event {

@@ -1,26 +1,33 @@
 //! A disk that does not answer: who waits for it is told to come back, and it all goes on when it answers again.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_tests::clock::until;
+use integration_tests::disk::files;
 use integration_tests::noise::body;
 use integration_tests::{Outgoing, Store};
+use rustix::fs::{Advice, fadvise};
 
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Holds back what RocksDB asks of the disk while a file is there.
+/// Holds back what RocksDB asks of the disk while a file is there, and what bodies are read with while another is.
 const SHIM: &str = r#"
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-static void hold(void) {
-    const char *file = getenv("STALL");
+static void hold(const char *which) {
+    const char *file = getenv(which);
     while (file && access(file, F_OK) == 0) usleep(5000);
 }
-int fdatasync(int fd) { hold(); return syscall(SYS_fdatasync, fd); }
-int fsync(int fd) { hold(); return syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { hold("STALL"); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { hold("STALL"); return syscall(SYS_fsync, fd); }
+ssize_t pread64(int fd, void *to, size_t length, off_t at) {
+    if (length > 100000) hold("STALL_READS");
+    return syscall(SYS_pread64, fd, to, length, at);
+}
 "#;
 
 fn shim(dir: &Path) -> PathBuf {
@@ -88,5 +95,41 @@ fn nobody_waits_for_ever_for_a_disk() {
     assert_eq!(puts.len(), 5, "each once: {puts:#?}");
     let left = |r: &&serde_json::Value| r["closing"]["outcome"] == "broken off";
     assert_eq!(puts.iter().filter(left).count(), 2);
+    server.stop();
+}
+
+/// Whose bytes stop to come in the middle is cut off when patience ends: what the answer holds others wait for.
+#[test]
+fn an_answer_does_not_hang_in_its_middle() {
+    const SIZE: usize = 64 << 20;
+    let mut store = Store::new();
+    let stalls = store.home().join("stalls");
+    let library = shim(store.home());
+    store.set("LD_PRELOAD", library.to_str().unwrap());
+    store.set("STALL_READS", stalls.to_str().unwrap());
+    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("disk");
+    let data = body(3, SIZE);
+    s3.put("disk", "k", data.clone()).done();
+    let (mut wire, head) = s3.object("GET", "disk", "k").open().unwrap();
+    assert_eq!(head.status, 200);
+    std::fs::write(&stalls, "").unwrap();
+    // What is in the page cache needs no disk.
+    for file in files(server.data()) {
+        fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    }
+    let begun = Instant::now();
+    let mut came = 0;
+    assert!(wire.body(&head, |piece| came += piece.len()).is_err(), "it has not got all");
+    let took = begun.elapsed();
+    assert!(came < SIZE && took < 4 * PATIENCE, "{came} in {took:?}");
+    let failed = until("a closing record", || {
+        server.records_of("GetObject").into_iter().find(|r| r["closing"]["outcome"] == "failed")
+    });
+    assert!(failed["closing"]["bytes_sent"].as_u64().unwrap() < SIZE as u64);
+    std::fs::remove_file(&stalls).unwrap();
+    s3.must_hold("disk", "k", &data);
     server.stop();
 }

@@ -16,6 +16,7 @@ use super::put::aes256;
 use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::patient::Patient;
 use crate::read;
 
 /// What of the object is asked for.
@@ -143,7 +144,7 @@ pub(super) async fn get_object(
             let mut stream = Box::pin(read::stream(&gateway.chunks, source, selection.range)?);
             let (first, recorded) = futures::join!(stream.next(), record);
             recorded?;
-            body_of(first, stream, length)?
+            body_of(first, Patient::new(stream, gateway.patience), length)?
         }
     };
     output.body = Some(body);
