@@ -377,3 +377,38 @@ impl RequestContext {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
+    use storage::catalog::{Catalog, RecordQuery};
+    use storage::engine::Engine;
+
+    use super::*;
+    use crate::clock;
+    use crate::keys::KeyRing;
+    use crate::root::RootKey;
+
+    /// Also where it would have had a record of its own.
+    #[tokio::test]
+    async fn who_is_crowded_out_is_counted_all_the_same() {
+        let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
+        let session = policy::id::SessionId::from_bytes([1; 16]);
+        let options = CatalogOptions { engine: Engine::new(), session, now };
+        let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
+        let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
+        let keys = Arc::new(KeyRing::new(RootKey::create(dir.path(), None).unwrap(), Arc::clone(&shared)));
+        let recorder = Arc::new(Recorder::new(shared, keys, session, Duration::from_secs(60)));
+        let context = RequestContext::new("x".to_owned(), now, IpAddr::from([127, 0, 0, 1]), None);
+        let opening = context.opening(499, None);
+        assert!(!context.fold_left(&recorder, &opening, false).unwrap() && !context.is_recording());
+        assert!(context.fold_left(&recorder, &opening, true).unwrap());
+        assert!(context.is_recording() && context.is_folded(), "it is not recorded twice");
+        recorder.folds.close().await;
+        let records = catalog.records(&RecordQuery { after: None, limit: 10 }).await.unwrap();
+        assert_eq!(records.len(), 1);
+        let content = recorder.open(&records[0]).await.unwrap();
+        assert!(matches!(&content, Content::Folded(fold) if fold.count == 1), "{content:?}");
+        catalog.shutdown(now).await.unwrap();
+    }
+}
