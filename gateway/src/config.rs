@@ -158,7 +158,7 @@ impl Default for Log {
 }
 
 /// Variables of building and testing; the server does not look at them.
-const TOOLS: &[&str] = &["GOTGAN_CACHE", "GOTGAN_BIN", "GOTGAN_SEED", "GOTGAN_WRITE_DOCS"];
+const TOOLS: &[&str] = &["GOTGAN_CACHE", "GOTGAN_BIN", "GOTGAN_SEED", "GOTGAN_TOOLS", "GOTGAN_WRITE_DOCS"];
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -436,7 +436,7 @@ mod tests {
         }
         assert!(load("", &[("GOTGAN_LIMITS_CONNECTIONS", "many")]).is_err());
         assert!(load("", &[("GOTGAN_LISTEN_S4", "x")]).unwrap_err().to_string().contains("GOTGAN_LISTEN_S4"));
-        assert!(load("", &[("GOTGAN_CACHE", "/x"), ("OTHER", "y")]).is_ok());
+        assert!(load("", &[("GOTGAN_CACHE", "/x"), ("GOTGAN_TOOLS", "/t"), ("OTHER", "y")]).is_ok());
     }
 
     #[test]
