@@ -4,6 +4,7 @@
 
 use http::HeaderMap;
 use ring::{digest, hmac};
+use zeroize::Zeroizing;
 
 use super::decoder::FramingError;
 
@@ -31,7 +32,11 @@ impl Chain {
         let (_, credential) = authorization.split_once("Credential=")?;
         let (_, scope) = credential.split(',').next()?.split_once('/')?;
         let (_, seed) = authorization.rsplit_once("Signature=")?;
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, format!("AWS4{secret}").as_bytes());
+        // Long enough from the start: a string that grew would leave a copy of the secret behind.
+        let mut text = Zeroizing::new(String::with_capacity(4 + secret.len()));
+        text.push_str("AWS4");
+        text.push_str(secret);
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
         for step in scope.split('/') {
             key = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref());
         }
