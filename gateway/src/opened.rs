@@ -165,16 +165,7 @@ mod tests {
     }
 
     fn opened(current: &CurrentRow) -> Arc<OpenedVersion> {
-        let row = VersionRow {
-            version: current.version,
-            modified: current.modified,
-            size: 0,
-            envelope: Vec::new(),
-            bodies: Vec::new(),
-            manifest: Vec::new(),
-            metadata: Vec::new(),
-            list_values: Vec::new(),
-        };
+        let row = VersionRow::empty(current.version, current.modified);
         Arc::new(OpenedVersion::new(current.clone(), row, VersionKey::random(Suite::Aes256Gcm).unwrap()))
     }
 

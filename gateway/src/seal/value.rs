@@ -32,6 +32,19 @@ pub struct Owner<'a> {
     pub version: VersionId,
 }
 
+#[cfg(test)]
+impl<'a> Owner<'a> {
+    /// One of this name, the same each time.
+    pub(super) fn for_tests(name: &'a [u8]) -> Self {
+        Self {
+            tenant: TenantId::from_bytes([1; 16]),
+            bucket: BucketId::from_bytes([2; 16]),
+            name,
+            version: VersionId::from_bytes([3; 16]),
+        }
+    }
+}
+
 impl Owner<'_> {
     fn aad(&self, suite: Suite) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.name.len());
@@ -216,15 +229,6 @@ mod tests {
     use super::*;
     use crate::seal::SecretKey;
 
-    fn owner(name: &[u8]) -> Owner<'_> {
-        Owner {
-            tenant: TenantId::from_bytes([1; 16]),
-            bucket: BucketId::from_bytes([2; 16]),
-            name,
-            version: VersionId::from_bytes([3; 16]),
-        }
-    }
-
     fn bodies(key: &VersionKey) -> Vec<ManifestBody> {
         (1..=2_u8)
             .map(|n| ManifestBody {
@@ -249,7 +253,7 @@ mod tests {
         let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
         let bodies = bodies(&key);
         let facts = ManifestFacts {
-            owner: owner(b"a"),
+            owner: Owner::for_tests(b"a"),
             bodies: &bodies,
             length: 20,
             modified: 5,
@@ -261,7 +265,7 @@ mod tests {
         let swapped: Vec<_> = bodies.iter().rev().cloned().collect();
         assert!(key.open_manifest(&ManifestFacts { bodies: &swapped, ..facts }, &sealed).is_err());
         assert!(key.open_manifest(&ManifestFacts { bodies: &bodies[..1], ..facts }, &sealed).is_err());
-        assert!(key.open_manifest(&ManifestFacts { owner: owner(b"b"), ..facts }, &sealed).is_err());
+        assert!(key.open_manifest(&ManifestFacts { owner: Owner::for_tests(b"b"), ..facts }, &sealed).is_err());
         assert!(key.open_manifest(&ManifestFacts { length: 21, ..facts }, &sealed).is_err());
         assert!(key.open_manifest(&ManifestFacts { list_values: b"lw", ..facts }, &sealed).is_err());
     }
@@ -291,20 +295,20 @@ mod tests {
     #[test]
     fn metadata_and_list_values_are_bound_to_their_version() {
         let key = VersionKey::random(Suite::ChaCha20Poly1305).unwrap();
-        let sealed = key.seal_metadata(&owner(b"a"), 4, b"meta").unwrap();
-        assert_eq!(key.open_metadata(&owner(b"a"), &sealed).unwrap(), b"meta");
-        assert!(key.open_metadata(&owner(b"ab"), &sealed).is_err());
+        let sealed = key.seal_metadata(&Owner::for_tests(b"a"), 4, b"meta").unwrap();
+        assert_eq!(key.open_metadata(&Owner::for_tests(b"a"), &sealed).unwrap(), b"meta");
+        assert!(key.open_metadata(&Owner::for_tests(b"ab"), &sealed).is_err());
         let mut rolled = sealed.clone();
         rolled[7] = 5;
-        assert!(key.open_metadata(&owner(b"a"), &rolled).is_err());
-        assert!(key.open_metadata(&owner(b"a"), &[]).is_err());
+        assert!(key.open_metadata(&Owner::for_tests(b"a"), &rolled).is_err());
+        assert!(key.open_metadata(&Owner::for_tests(b"a"), &[]).is_err());
 
         let list = ListKey::of(Suite::Aes256Gcm, &SecretKey::from_bytes([9; 32]));
-        let sealed = list.seal(&owner(b"a"), 7, 8, b"etag").unwrap();
-        assert_eq!(list.open(&owner(b"a"), 7, 8, &sealed).unwrap(), b"etag");
-        assert!(list.open(&owner(b"b"), 7, 8, &sealed).is_err());
-        assert!(list.open(&owner(b"a"), 6, 8, &sealed).is_err());
-        let moved = Owner { version: VersionId::from_bytes([4; 16]), ..owner(b"a") };
+        let sealed = list.seal(&Owner::for_tests(b"a"), 7, 8, b"etag").unwrap();
+        assert_eq!(list.open(&Owner::for_tests(b"a"), 7, 8, &sealed).unwrap(), b"etag");
+        assert!(list.open(&Owner::for_tests(b"b"), 7, 8, &sealed).is_err());
+        assert!(list.open(&Owner::for_tests(b"a"), 6, 8, &sealed).is_err());
+        let moved = Owner { version: VersionId::from_bytes([4; 16]), ..Owner::for_tests(b"a") };
         assert!(list.open(&moved, 7, 8, &sealed).is_err());
     }
 
@@ -321,17 +325,17 @@ mod tests {
                 let key = VersionKey::random(suite).unwrap();
                 let bodies = bodies(&key);
                 let (length, modified) = numbers;
-                let facts = ManifestFacts { owner: owner(&name), bodies: &bodies, length, modified, residency_epoch: 0, list_values: &content };
+                let facts = ManifestFacts { owner: Owner::for_tests(&name), bodies: &bodies, length, modified, residency_epoch: 0, list_values: &content };
                 let sealed = key.seal_manifest(&facts, &content).unwrap();
                 prop_assert_eq!(key.open_manifest(&facts, &sealed).unwrap(), content.as_slice());
                 prop_assert!(key.open_manifest(&facts, &flipped(&sealed)).is_err());
-                let sealed = key.seal_metadata(&owner(&name), length, &content).unwrap();
-                prop_assert_eq!(key.open_metadata(&owner(&name), &sealed).unwrap(), content.as_slice());
-                prop_assert!(key.open_metadata(&owner(&name), &flipped(&sealed)).is_err());
+                let sealed = key.seal_metadata(&Owner::for_tests(&name), length, &content).unwrap();
+                prop_assert_eq!(key.open_metadata(&Owner::for_tests(&name), &sealed).unwrap(), content.as_slice());
+                prop_assert!(key.open_metadata(&Owner::for_tests(&name), &flipped(&sealed)).is_err());
                 let list = ListKey::of(suite, &SecretKey::random().unwrap());
-                let sealed = list.seal(&owner(&name), length, modified, &content).unwrap();
-                prop_assert_eq!(list.open(&owner(&name), length, modified, &sealed).unwrap(), content.as_slice());
-                prop_assert!(list.open(&owner(&name), length, modified, &flipped(&sealed)).is_err());
+                let sealed = list.seal(&Owner::for_tests(&name), length, modified, &content).unwrap();
+                prop_assert_eq!(list.open(&Owner::for_tests(&name), length, modified, &sealed).unwrap(), content.as_slice());
+                prop_assert!(list.open(&Owner::for_tests(&name), length, modified, &flipped(&sealed)).is_err());
             }
         }
     }

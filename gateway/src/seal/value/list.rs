@@ -132,15 +132,6 @@ fn put_facts(aad: &mut Vec<u8>, size: u64, modified: u64) {
 mod tests {
     use super::*;
 
-    fn owner(name: &[u8]) -> Owner<'_> {
-        Owner {
-            tenant: TenantId::from_bytes([1; 16]),
-            bucket: BucketId::from_bytes([2; 16]),
-            name,
-            version: VersionId::from_bytes([3; 16]),
-        }
-    }
-
     #[test]
     fn an_opener_opens_rows_of_many_windows_in_any_order_and_no_other() {
         let list = ListKey::of(Suite::Aes256Gcm, &SecretKey::from_bytes([9; 32]));
@@ -151,10 +142,10 @@ mod tests {
         let name = |n: u8| vec![b'n'; usize::from(n) + 1];
         let sealed = |n: u8| {
             let name = name(n);
-            let owner = Owner { version: version(n), ..owner(&name) };
+            let owner = Owner { version: version(n), ..Owner::for_tests(&name) };
             list.seal(&owner, u64::from(n), 8, &vec![n; usize::from(n)]).unwrap()
         };
-        let mut opener = list.opener(owner(b"").tenant, owner(b"").bucket);
+        let mut opener = list.opener(Owner::for_tests(b"").tenant, Owner::for_tests(b"").bucket);
         for n in rows {
             let (size, sealed) = (u64::from(n), sealed(n));
             assert_eq!(opener.open(&name(n), version(n), size, 8, &sealed).unwrap(), vec![n; usize::from(n)]);
@@ -163,7 +154,7 @@ mod tests {
             assert!(opener.open(&name(n), version(n), size + 1, 8, &sealed).is_err());
             assert!(opener.open(&name(n), version(n), size, 9, &sealed).is_err());
         }
-        let mut elsewhere = list.opener(owner(b"").tenant, BucketId::from_bytes([7; 16]));
+        let mut elsewhere = list.opener(Owner::for_tests(b"").tenant, BucketId::from_bytes([7; 16]));
         assert!(elsewhere.open(&name(5), version(5), 5, 8, &sealed(5)).is_err());
     }
 }

@@ -62,16 +62,7 @@ impl Batch<'_> {
         match self.shared.version_at(bucket, name, current, &ReadOptions::default()) {
             Err(CatalogError::Corrupt(why)) => {
                 tracing::error!(why, version = %current.version, "a corrupt version is removed, its bodies stay");
-                Ok(VersionRow {
-                    version: current.version,
-                    modified: current.modified,
-                    size: 0,
-                    envelope: Vec::new(),
-                    bodies: Vec::new(),
-                    manifest: Vec::new(),
-                    metadata: Vec::new(),
-                    list_values: Vec::new(),
-                })
+                Ok(VersionRow::empty(current.version, current.modified))
             }
             other => other,
         }

@@ -52,16 +52,8 @@ fn manifest(number: u32, n: u8, location: Location) -> ManifestBody {
 
 /// A version of one body that comes with it.
 fn put(name: &str, n: u8, location: Location) -> PutVersion {
-    let row = VersionRow {
-        version: VersionId::from_bytes([n; 16]),
-        modified: UtcMillis(2),
-        size: 6,
-        envelope: Vec::new(),
-        bodies: vec![manifest(1, n, location)],
-        manifest: Vec::new(),
-        metadata: Vec::new(),
-        list_values: Vec::new(),
-    };
+    let bodies = vec![manifest(1, n, location)];
+    let row = VersionRow { size: 6, bodies, ..VersionRow::empty(VersionId::from_bytes([n; 16]), UtcMillis(2)) };
     let new_bodies = vec![new_body(n, location)];
     PutVersion { bucket: BUCKET, key: key(name), precondition: Precondition::None, row, new_bodies, completes: None }
 }
