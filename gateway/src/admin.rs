@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::fold::{Folds, Kind};
 use crate::gateway::Gateway;
 use crate::seal::key::random;
-use crate::stack::record_malformed;
+use crate::stack::{no_record, record_malformed};
 
 mod accounts;
 mod audit;
@@ -164,7 +164,7 @@ impl Admin {
         if context.recorded_status().is_none()
             && let Err(error) = self.record(&context, status, error).await
         {
-            tracing::error!(%error, "no access record, so no answer");
+            no_record(&context, &error);
             return does_not_answer("the access log cannot be written");
         }
         if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {

@@ -188,7 +188,7 @@ impl RequestContext {
             return self.record_alone(recorder, status, &opening).await;
         };
         if !written.wait_for(Option::is_some).await.is_ok_and(|written| *written == Some(true)) {
-            return Err(Error::Missing("record"));
+            return Err(Error::Folded);
         }
         self.recorded(status);
         Ok(())

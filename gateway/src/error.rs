@@ -31,6 +31,9 @@ pub enum Error {
     /// Stored bytes make no sense.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
+    /// It is counted into one record with others, and that is not written, or not yet.
+    #[error("the record of many requests is not written")]
+    Folded,
     /// The disk does not answer.
     #[error("the disk does not answer in time")]
     Stalled,

@@ -1,6 +1,9 @@
 //! Requests of nobody in particular, folded (SECURITY.md rule 15): past a limit per source, refusals before
 //! authentication make one record per source and second, so that who has no account cannot fill the log, while
 //! counts still add up to requests. Health requests make one record per source and minute.
+//!
+//! With little space left none has a record of its own, and all sources fold together: a record per second. The
+//! last space is not theirs: what they fold into then waits in memory until there is more.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,16 +12,20 @@ use std::time::Duration;
 
 use policy::time::UtcMillis;
 use ring::digest::{Context, SHA256};
+use storage::reserve::Space;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::record::{Content, Folded, Recorder};
+use crate::source::source_of;
 
 /// Refusals of one source and second that make records of their own.
 const ALONE: u32 = 20;
 /// Refusals of one second that do, whatever their sources.
 const ALONE_TOTAL: u32 = 200;
+/// Between two looks for space.
+const WAIT: Duration = Duration::from_secs(1);
 /// Sources that are told apart.
 const SOURCES: usize = 1024;
 
@@ -47,7 +54,7 @@ impl Kind {
     }
 }
 
-/// Becomes true when the record is durable, false when it cannot be written.
+/// Becomes true when the record is durable, false when it cannot be written or waits for space.
 pub(crate) type Written = watch::Receiver<Option<bool>>;
 
 /// The folds of one process.
@@ -58,7 +65,7 @@ pub(crate) struct Folds {
     closing: watch::Sender<bool>,
 }
 
-/// None is every source beyond [`SOURCES`].
+/// None is every source beyond [`SOURCES`], and every one when there is little space.
 type Key = (Kind, Option<IpAddr>);
 
 #[derive(Debug, Default)]
@@ -104,14 +111,16 @@ impl Folds {
         time: UtcMillis,
         content: &[u8],
     ) -> Option<Written> {
-        let now = clock::now();
+        let (now, space) = (clock::now(), recorder.space());
         let mut state = recorder.folds.state();
-        let key = state.key(kind, source);
+        let key = state.key(kind, source, space);
         if kind == Kind::Refusals && state.alone(key, now.0 / 1000) {
             return None;
         }
+        let (written, begins) = state.count(key, space, time, content);
         drop(state);
-        Some(Self::count(recorder, (kind, source), time, content))
+        Self::begin(recorder, begins.then_some(key), now);
+        Some(written)
     }
 
     /// Like [`Self::take`], for one that is to have no record of its own.
@@ -121,28 +130,19 @@ impl Folds {
         time: UtcMillis,
         content: &[u8],
     ) -> Written {
-        let now = clock::now();
+        let (now, space) = (clock::now(), recorder.space());
         let mut state = recorder.folds.state();
-        let key = state.key(kind, source);
-        let fold = &mut state.sources.entry(key).or_default().fold;
-        let begins = fold.is_none();
-        let fold = fold.get_or_insert_with(|| Fold {
-            count: 0,
-            first: time,
-            last: time,
-            digest: Context::new(&SHA256),
-            written: watch::channel(None).0,
-        });
-        fold.count += 1;
-        (fold.first, fold.last) = (fold.first.min(time), fold.last.max(time));
-        fold.digest.update(content);
-        let written = fold.written.subscribe();
+        let key = state.key(kind, source, space);
+        let (written, begins) = state.count(key, space, time, content);
         drop(state);
-        if begins {
-            let recorder = Arc::clone(recorder);
-            recorder.folds.writers.clone().spawn(async move { write(&recorder, key, now).await });
-        }
+        Self::begin(recorder, begins.then_some(key), now);
         written
+    }
+
+    fn begin(recorder: &Arc<Recorder>, key: Option<Key>, now: UtcMillis) {
+        let Some(key) = key else { return };
+        let recorder = Arc::clone(recorder);
+        recorder.folds.writers.clone().spawn(async move { write(&recorder, key, now).await });
     }
 
     /// Ends all folds now; returns when their records are written.
@@ -158,14 +158,40 @@ impl Folds {
 }
 
 impl State {
-    /// What a source counts under. One IPv6 network is one source: whoever has one address of it has them all.
-    fn key(&self, kind: Kind, source: IpAddr) -> Key {
-        let source = match source.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-            v4 => v4,
-        };
-        let key = (kind, Some(source));
+    /// What a source counts under.
+    fn key(&self, kind: Kind, source: IpAddr, space: Space) -> Key {
+        if space != Space::Room {
+            return (kind, None);
+        }
+        let key = (kind, Some(source_of(source)));
         if self.sources.len() < SOURCES || self.sources.contains_key(&key) { key } else { (kind, None) }
+    }
+
+    /// Counts a request in; says who will know when that is durable, and whether it is the first.
+    fn count(&mut self, key: Key, space: Space, time: UtcMillis, content: &[u8]) -> (Written, bool) {
+        let fold = &mut self.sources.entry(key).or_default().fold;
+        let begins = fold.is_none();
+        let fold = fold.get_or_insert_with(|| Fold {
+            count: 0,
+            first: time,
+            last: time,
+            digest: Context::new(&SHA256),
+            written: watch::channel(None).0,
+        });
+        if space == Space::Last {
+            fold.written.send_replace(Some(false));
+        }
+        fold.count += 1;
+        (fold.first, fold.last) = (fold.first.min(time), fold.last.max(time));
+        fold.digest.update(content);
+        (fold.written.subscribe(), begins)
+    }
+
+    /// Nobody waits for a fold that waits for space.
+    fn hold(&self, key: Key) {
+        if let Some(fold) = self.sources.get(&key).and_then(|source| source.fold.as_ref()) {
+            fold.written.send_replace(Some(false));
+        }
     }
 
     /// Whether there is room for a record of its own.
@@ -187,14 +213,21 @@ impl State {
     }
 }
 
-/// Waits for the end of the slot that a fold began in, and writes its record.
+/// Waits for the end of the slot that a fold began in, and until there is space for it, and writes its record.
 async fn write(recorder: &Arc<Recorder>, (kind, source): Key, began: UtcMillis) {
     let slot = u64::try_from(kind.slot().as_millis()).unwrap_or(1000);
-    let left = Duration::from_millis(slot - began.0 % slot);
+    let mut left = Duration::from_millis(slot - began.0 % slot);
     let mut closing = recorder.folds.closing.subscribe();
-    tokio::select! {
-        () = tokio::time::sleep(left) => {}
-        _ = closing.wait_for(|closing| *closing) => {}
+    loop {
+        let closes = tokio::select! {
+            () = tokio::time::sleep(left) => false,
+            _ = closing.wait_for(|closing| *closing) => true,
+        };
+        if closes || recorder.space() != Space::Last {
+            break;
+        }
+        recorder.folds.state().hold((kind, source));
+        left = WAIT;
     }
     let fold = recorder.folds.state().sources.get_mut(&(kind, source)).and_then(|source| source.fold.take());
     let Some(fold) = fold else { return };
@@ -228,7 +261,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn alone(state: &mut State, source: IpAddr, second: u64) -> bool {
-        let key = state.key(Kind::Refusals, source);
+        let key = state.key(Kind::Refusals, source, Space::Room);
         state.alone(key, second)
     }
 
@@ -256,12 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_one_source() {
-        let state = State::default();
-        let key = |text: &str| state.key(Kind::Health, text.parse().unwrap());
-        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:2"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
-        assert_ne!(key("10.0.0.2"), key("10.0.0.1"));
+    fn with_little_space_nobody_is_recorded_alone_and_the_last_is_not_written_to() {
+        let mut state = State::default();
+        let mut count = |source: u8, space: Space| {
+            let key = state.key(Kind::Refusals, IpAddr::from([10, 0, 0, source]), space);
+            assert!(!state.alone(key, 5), "{space:?}");
+            let (written, begins) = state.count(key, space, UtcMillis(5000), b"refused");
+            (*written.borrow(), begins)
+        };
+        assert_eq!([count(1, Space::Little), count(2, Space::Little)], [(None, true), (None, false)]);
+        assert_eq!(count(3, Space::Last), (Some(false), false), "nobody waits for what waits for space");
+        assert_eq!(state.sources.len(), 1, "all fold into one");
     }
 }

@@ -36,5 +36,6 @@ pub mod s3;
 pub mod seal;
 pub mod sent;
 pub mod serve;
+mod source;
 pub mod stack;
 pub mod write;

@@ -14,6 +14,7 @@ use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 use storage::catalog::{Catalog, Change, Commit};
 use storage::log::{LogEntry, LogPosition, Record, RecordKind};
+use storage::reserve::Space;
 
 use crate::error::Error;
 use crate::fold::Folds;
@@ -201,6 +202,11 @@ impl Recorder {
         let commit = self.catalog.commit(Commit { change: Change::None, record: Some(record) });
         let done = tokio::time::timeout(self.patience, commit).await.map_err(|_| Error::Stalled)??;
         done.position.ok_or(Error::Missing("log position"))
+    }
+
+    /// What is left of the disk of records.
+    pub(crate) fn space(&self) -> Space {
+        self.catalog.space()
     }
 
     /// Opens a stored record.

@@ -252,8 +252,7 @@ impl Stack {
         if context.recorded_status().is_none()
             && let Err(error) = context.record(&self.gateway.recorder, status, error).await
         {
-            tracing::error!(%error, request = context.id, "no access record, so no answer");
-            metrics::counter!("gotgan_unrecorded_total").increment(1);
+            no_record(&context, &error);
             return unrecorded(&context, &asked, "The access log cannot be written");
         }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
@@ -290,12 +289,15 @@ pub(crate) async fn record_malformed(gateway: Arc<Gateway>, status: StatusCode, 
     let context = RequestContext::new(id, clock::now(), peer, None);
     let why = "the request is malformed".to_owned();
     if let Err(error) = context.record(&gateway.recorder, status.as_u16(), Some(why)).await {
-        tracing::error!(%error, "a malformed request is not on record");
-        metrics::counter!("gotgan_unrecorded_total").increment(1);
+        no_record(&context, &error);
     }
 }
 
-fn no_record(context: &RequestContext, error: &Error) {
+/// Those that fold are told and counted by who writes the fold.
+pub(crate) fn no_record(context: &RequestContext, error: &Error) {
+    if matches!(error, Error::Folded) {
+        return;
+    }
     tracing::error!(%error, request = context.id, "no access record");
     metrics::counter!("gotgan_unrecorded_total").increment(1);
 }

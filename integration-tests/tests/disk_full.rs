@@ -24,6 +24,12 @@ struct Others {
 }
 
 impl Others {
+    fn of(store: &Store) -> Self {
+        let path = store.home().join("others");
+        let file = OpenOptions::new().write(true).create_new(true).open(path).unwrap();
+        Self { folder: store.home().to_owned(), file }
+    }
+
     /// Leaves so many bytes free.
     fn leave(&self, bytes: u64) {
         let block = vec![1; 1 << 20];
@@ -97,9 +103,7 @@ fn a_full_disk_refuses_what_is_new_and_goes_on_with_the_rest() {
     let _disk = small(store.home(), DISK);
     let (server, upload) = filled(&store);
     let s3 = server.client();
-    let path = store.home().join("others");
-    let file = OpenOptions::new().write(true).create_new(true).open(path).unwrap();
-    let others = Others { folder: store.home().to_owned(), file };
+    let others = Others::of(&store);
 
     others.leave(LITTLE);
     until("writes are refused", || (s3.object("PUT", "full", "new").body("x").send().status == 503).then_some(()));
@@ -131,4 +135,53 @@ fn a_full_disk_refuses_what_is_new_and_goes_on_with_the_rest() {
     goes_on(&s3, 3);
     server.stop();
     store.start().client().must_hold("full", "new", &body(9, 5 << 20));
+}
+
+/// Refusals that anybody can have fold into one record per second when there is little space, and wait for more when
+/// there is only what was kept for others.
+#[test]
+fn strangers_do_not_use_up_the_space_that_is_kept_for_records() {
+    if !in_own_namespace("strangers_do_not_use_up_the_space_that_is_kept_for_records") {
+        return;
+    }
+    let store = Store::new();
+    let _disk = small(store.home(), DISK);
+    let (server, _) = filled(&store);
+    let s3 = server.client();
+    let others = Others::of(&store);
+    let stranger = |count: usize| -> Vec<u16> {
+        let asks: Vec<_> = (0..count)
+            .map(|_| {
+                let s3 = s3.clone();
+                std::thread::spawn(move || s3.object("GET", "full", "inline").anonymous().send().status)
+            })
+            .collect();
+        asks.into_iter().map(|ask| ask.join().unwrap()).collect()
+    };
+    let alone = || server.records().iter().filter(|r| r["status"] == 403).count();
+    let folded = || -> u64 {
+        let records = server.records();
+        let folds = records.iter().filter(|r| r["operation"] == "refusals" && r["source"] == "others");
+        folds.map(|fold| fold["count"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(stranger(3), [403; 3]);
+    assert_eq!((alone(), folded()), (3, 0));
+
+    others.leave(LITTLE);
+    until("writes are refused", || (s3.object("PUT", "full", "new").body("x").send().status == 503).then_some(()));
+    assert_eq!(stranger(5), [403; 5], "on record before its answer");
+    assert_eq!((alone(), folded()), (3, 5));
+
+    others.leave(0);
+    goes_on(&s3, 0);
+    assert_eq!(stranger(7), [503; 7], "the record waits, and nobody is told what it says");
+    goes_on(&s3, 1);
+    server.admin("/readyz").status(200).done();
+    assert_eq!((alone(), folded()), (3, 5));
+    assert_eq!(server.metric("unrecorded_total"), 0.0);
+
+    others.go();
+    until("what waited is on record", || (folded() == 12).then_some(()));
+    until("all is as it was", || (stranger(1) == [403] && alone() > 3).then_some(()));
+    server.stop();
 }

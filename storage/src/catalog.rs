@@ -11,6 +11,7 @@ use policy::id::{BodyId, BucketId, TenantId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
 
 use crate::log::{LogEntry, LogPosition, Record};
+use crate::reserve::Space;
 
 pub mod rows;
 mod keys;
@@ -386,8 +387,12 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<ControlItem>, CatalogError>;
-    /// Whether changes that add something are taken; others are as long as anything can be written.
-    fn has_room(&self) -> bool;
+    /// What is left of its disk, and for whom. Whatever adds nothing is taken as long as anything can be written.
+    fn space(&self) -> Space;
+    /// Whether changes that add something are taken.
+    fn has_room(&self) -> bool {
+        self.space() == Space::Room
+    }
     /// Makes a change and its record durable together. With little room left a change that adds something is
     /// refused as `Full`.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;

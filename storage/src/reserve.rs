@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,17 @@ const KEPT: u64 = 64 << 20;
 const MOMENT: Duration = Duration::from_millis(100);
 const FILE: &str = "reserve";
 
+/// What is left of a disk, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// Enough for everything.
+    Room,
+    /// Too little for changes that add something.
+    Little,
+    /// What was kept, or less: for records of those who have an account, removals and control changes.
+    Last,
+}
+
 /// The reserve of one directory.
 #[derive(Debug)]
 pub struct Reserve {
@@ -29,7 +40,8 @@ pub struct Reserve {
     begun: Instant,
     /// When the disk was looked at, in milliseconds since `begun`, and one more.
     looked: AtomicU64,
-    room: AtomicBool,
+    space: AtomicU8,
+    short: AtomicBool,
     kept: Mutex<Kept>,
 }
 
@@ -60,8 +72,8 @@ impl Reserve {
     fn open_on(dir: &Path, disk: Disk) -> Self {
         let there = std::fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0);
         let kept = Mutex::new(if there { Kept::Yes } else { Kept::No });
-        let (looked, room) = (AtomicU64::new(0), AtomicBool::new(true));
-        let reserve = Self { dir: dir.to_owned(), begun: Instant::now(), looked, room, kept };
+        let (looked, space, short) = (AtomicU64::new(0), AtomicU8::new(Space::Room.code()), AtomicBool::new(false));
+        let reserve = Self { dir: dir.to_owned(), begun: Instant::now(), looked, space, short, kept };
         // Whatever its length says: after a loss of power its blocks may not be there. Those that are take
         // no space again.
         if there && disk.free >= disk.margin() / 2 {
@@ -71,8 +83,8 @@ impl Reserve {
         reserve
     }
 
-    /// Whether changes that add something are taken. To be asked before each write, whatever it is.
-    pub fn look(&self) -> bool {
+    /// What is left. To be asked before each write, whatever it is.
+    pub fn look(&self) -> Space {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let moment = u64::try_from(MOMENT.as_millis()).unwrap_or(0);
         let looked = self.looked.load(Ordering::Acquire);
@@ -85,24 +97,49 @@ impl Reserve {
                 Err(error) => tracing::warn!(%error, "free space is unknown"),
             }
         }
-        self.room.load(Ordering::Acquire)
+        self.space()
+    }
+
+    fn space(&self) -> Space {
+        Space::of(self.space.load(Ordering::Acquire))
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether so little was free, now or at any look before, that the database itself may have found too little.
+    #[must_use]
+    pub fn was_short(&self) -> bool {
+        self.short.load(Ordering::Acquire) || disk(&self.dir).is_ok_and(|disk| disk.free < disk.margin() / 2)
+    }
+
+    /// Whether there is space now for what a database does when it is opened.
+    #[must_use]
+    pub fn has_space_again(&self) -> bool {
+        disk(&self.dir).is_ok_and(|disk| disk.free > disk.margin())
     }
 
     fn look_at(&self, disk: Disk) {
         let margin = disk.margin();
         let kept = self.kept();
+        if disk.free < margin / 2 {
+            self.short.store(true, Ordering::Release);
+        }
         if kept == Kept::Yes && disk.free < margin / 2 {
             self.give_up();
         } else if kept == Kept::No && disk.free > margin + disk.kept() {
             self.keep(disk.kept());
         }
-        let room = self.kept() != Kept::No && disk.free > margin;
-        if self.room.swap(room, Ordering::AcqRel) != room {
-            let dir = self.dir.display();
-            if room {
-                tracing::info!(%dir, free = disk.free, "there is room again");
-            } else {
-                tracing::error!(%dir, free = disk.free, "the disk is nearly full: only reads and deletes go on");
+        let space = disk.space(self.kept());
+        if self.space.swap(space.code(), Ordering::AcqRel) != space.code() {
+            let (dir, free) = (self.dir.display(), disk.free);
+            match space {
+                Space::Room => tracing::info!(%dir, free, "there is room again"),
+                Space::Little => tracing::error!(%dir, free, "the disk is nearly full: only reads and deletes go on"),
+                Space::Last => tracing::error!(%dir, free, "the disk is full but for what was kept for records"),
             }
         }
     }
@@ -144,7 +181,34 @@ impl Reserve {
     }
 }
 
+impl Space {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Room => 0,
+            Self::Little => 1,
+            Self::Last => 2,
+        }
+    }
+
+    const fn of(code: u8) -> Self {
+        match code {
+            0 => Self::Room,
+            1 => Self::Little,
+            _ => Self::Last,
+        }
+    }
+}
+
 impl Disk {
+    fn space(self, kept: Kept) -> Space {
+        match kept {
+            Kept::Yes | Kept::Never if self.free > self.margin() => Space::Room,
+            Kept::Never if self.free < self.margin() / 2 => Space::Last,
+            Kept::No if self.free <= self.margin() => Space::Last,
+            _ => Space::Little,
+        }
+    }
+
     const fn margin(self) -> u64 {
         if self.size / 8 < MARGIN { self.size / 8 } else { MARGIN }
     }
@@ -176,13 +240,14 @@ mod tests {
         let reserve = Reserve::open(dir.path()).unwrap();
         let look = |free: u64| {
             reserve.look_at(Disk { size: 100 * GIB, free });
-            (reserve.room.load(Ordering::Acquire), kept(dir.path()))
+            (reserve.space(), kept(dir.path()))
         };
-        assert_eq!(look(GIB), (true, KEPT));
-        assert_eq!(look(MARGIN - 1), (false, KEPT), "the margin is not for what adds something");
-        assert_eq!(look(MARGIN / 2 - 1), (false, 0), "others fill the disk: it is for records");
-        assert_eq!(look(MARGIN + 1), (false, 0), "its own blocks are not room");
-        assert_eq!(look(MARGIN + KEPT + 1), (true, KEPT));
+        assert_eq!(look(GIB), (Space::Room, KEPT));
+        assert_eq!(look(MARGIN - 1), (Space::Little, KEPT), "the margin is not for what adds something");
+        assert_eq!(look(MARGIN / 2 - 1), (Space::Last, 0), "others fill the disk: it is for records");
+        assert_eq!(look(MARGIN / 2 + KEPT), (Space::Last, 0), "what was given up is for those it was kept for");
+        assert_eq!(look(MARGIN + 1), (Space::Little, 0), "its own blocks are not room");
+        assert_eq!(look(MARGIN + KEPT + 1), (Space::Room, KEPT));
         drop(reserve);
         assert_eq!(kept(dir.path()), KEPT);
     }
@@ -194,15 +259,15 @@ mod tests {
         drop(Reserve::open_on(dir.path(), disk(GIB)));
         for free in [MARGIN / 2, MARGIN, MARGIN + 1, MARGIN + KEPT / 2, MARGIN + KEPT] {
             let reserve = Reserve::open_on(dir.path(), disk(free));
-            let room = reserve.room.load(Ordering::Acquire);
-            assert_eq!((room, kept(dir.path())), (free > MARGIN, KEPT), "{free} bytes free");
+            let space = if free > MARGIN { Space::Room } else { Space::Little };
+            assert_eq!((reserve.space(), kept(dir.path())), (space, KEPT), "{free} bytes free");
             assert_eq!(reserve.kept(), Kept::Yes, "{free} bytes free");
         }
         let reserve = Reserve::open_on(dir.path(), disk(MARGIN + KEPT / 2));
         reserve.look_at(disk(MARGIN / 2 - 1));
         assert_eq!((reserve.kept(), kept(dir.path())), (Kept::No, 0), "records need it");
         let reserve = Reserve::open_on(dir.path(), disk(MARGIN + KEPT / 2));
-        assert!(!reserve.room.load(Ordering::Acquire), "what was given up is not taken back before there is space");
+        assert_eq!(reserve.space(), Space::Little, "what was given up is not taken back before there is space");
     }
 
     #[test]
@@ -215,6 +280,13 @@ mod tests {
         let reserve = Reserve::open_on(dir.path(), Disk { size: 100 * GIB, free: MARGIN });
         assert_eq!(reserve.kept(), Kept::Yes);
         assert!(blocks() >= KEPT);
+    }
+
+    #[test]
+    fn where_no_blocks_can_be_kept_half_of_the_margin_is_the_last() {
+        let space = |free: u64| Disk { size: 100 * GIB, free }.space(Kept::Never);
+        let expected = [Space::Room, Space::Little, Space::Last];
+        assert_eq!([MARGIN + 1, MARGIN / 2, MARGIN / 2 - 1].map(space), expected);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
 use crate::engine::{Content, Database, Engine, OpenError};
 use crate::log::{self, LogEntry};
 use crate::reads::Reads;
-use crate::reserve::Reserve;
+use crate::reserve::{Reserve, Space};
 
 mod apply;
 mod list;
@@ -436,7 +436,7 @@ impl Catalog for RocksCatalog {
         self.blocking(move |shared| shared.controls_page(kind, after.as_deref(), limit)).await
     }
 
-    fn has_room(&self) -> bool {
+    fn space(&self) -> Space {
         self.shared.reserve.look()
     }
 

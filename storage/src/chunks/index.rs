@@ -19,7 +19,7 @@ use crate::chunk::{ChunkId, Shape, Sums};
 use crate::engine::{Content, Database, Engine};
 use crate::error::StoreError;
 use crate::placement::PoolId;
-use crate::reserve::Reserve;
+use crate::reserve::{Reserve, Space};
 
 const VERSION: u8 = 1;
 /// Slots of a pool.
@@ -141,7 +141,7 @@ impl Index {
 
     /// Whether its disk has room for rows of new chunks.
     pub fn has_room(&self) -> bool {
-        self.reserve.look()
+        self.reserve.look() == Space::Room
     }
 
     /// Every segment file that holds chunks.
