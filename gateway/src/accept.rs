@@ -1,4 +1,4 @@
-//! Listeners: connections are bounded, each has a deadline for whatever it does not do, peers that stop reading
+//! Listeners: connections are bounded, those of one source too, each has a deadline for whatever it does not do, peers that stop reading
 //! are cut off, and a shutdown lets requests finish.
 
 use std::convert::Infallible;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, Held, Look};
 use crate::pace::Paced;
+use crate::source::Sources;
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// A peer that acknowledges nothing for so long is gone.
@@ -57,6 +58,8 @@ pub struct Listener {
 pub struct ConnectionLimits {
     /// Most at once.
     pub connections: usize,
+    /// Most at once of one source.
+    pub per_source: usize,
     /// The head of the first request must be complete within this.
     pub first: Duration,
     /// That of the next within this after the answer before it.
@@ -86,6 +89,7 @@ impl Listener {
     /// Serves until `stop` says so, then lets requests under way finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>, service: impl Answer) {
         let room = Arc::new(Semaphore::new(self.limits.connections));
+        let sources = Sources::new(self.limits.per_source);
         let connections = TaskTracker::new();
         loop {
             // A permit first: what is not accepted waits in the kernel's bounded queue.
@@ -104,11 +108,18 @@ impl Listener {
                     continue;
                 }
             };
+            // Closed without a word: a word would take a handshake and a wait for the request, which is what a source
+            // that has its share is not to cost. S3 clients try again after a closed connection as after 503.
+            let Some(counted) = sources.admit(peer.ip()) else {
+                tracing::debug!(%peer, "its source has as many connections as it may");
+                metrics::counter!("gotgan_connections_refused_total").increment(1);
+                continue;
+            };
             let connection = Connection { peer, limits: self.limits, began: Instant::now(), stop: stop.clone() };
             let (tls, service) = (self.tls.clone(), service.clone());
             connections.spawn(async move {
                 connection.run(stream, tls, service).await;
-                drop(permit);
+                drop((counted, permit));
             });
         }
         drop(self.socket);

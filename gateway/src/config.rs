@@ -92,8 +92,11 @@ pub struct Root {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections at once.
+    /// Connections at once, of each address that is listened on.
     pub connections: usize,
+    /// Those of one source, which is an IPv4 address or an IPv6 /64; half of `connections` when 0. Behind a proxy, which
+    /// is one source, as many as `connections`.
+    pub connections_per_source: usize,
     /// Seconds in which a new connection must have sent the head of its first request.
     pub first_request_seconds: u64,
     /// Seconds in which the next must have come on a connection where nothing is under way.
@@ -147,7 +150,13 @@ impl Default for Listen {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, first_request_seconds: 20, idle_seconds: 75, stall_seconds: 45 }
+        Self {
+            connections: 4096,
+            connections_per_source: 0,
+            first_request_seconds: 20,
+            idle_seconds: 75,
+            stall_seconds: 45,
+        }
     }
 }
 

@@ -291,6 +291,10 @@ fn certificate(config: &Config, home: &Home) -> Result<Option<Arc<ServerCertific
         return Ok(Some(ServerCertificate::load(certificate.as_ref(), key.as_ref())?));
     }
     let Some(names) = some(&config.tls.names) else { return Ok(None) };
+        per_source: match limits.connections_per_source {
+            0 => limits.connections.div_ceil(2),
+            most => most,
+        },
     let [certificate, key] = [home.certificate("server.pem"), home.certificate("server.key")];
     let authority = Authority::load(&home.certificate("ca.pem"), &home.ca_key())?;
     authority.issue_server(names.split(',').map(|n| n.trim().to_owned()).collect(), &certificate, &key)?;

@@ -2,7 +2,7 @@
 //! read as it comes, so that a test can stop in the middle.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::xml;
@@ -42,11 +42,27 @@ impl Wire {
     /// # Errors
     /// What the system says.
     pub fn connect(to: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(to)?;
+        Self::over(TcpStream::connect(to)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE))?;
         stream.set_write_timeout(Some(SILENCE))?;
         Ok(Self { stream: BufReader::with_capacity(256 * 1024, stream) })
+    }
+
+    /// Connects from an address of this machine.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket(family, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::new(from, 0))?;
+        connect(&socket, &to)?;
+        Self::over(TcpStream::from(socket))
     }
 
     /// Sends bytes.

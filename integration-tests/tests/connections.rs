@@ -1,8 +1,9 @@
 //! Connections that ask for nothing end, each by its deadline, and there are only so many.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use integration_tests::clock::until;
 use integration_tests::http2::Http2;
 use integration_tests::noise::body;
 use integration_tests::wire::Wire;
@@ -100,7 +101,7 @@ fn a_request_may_take_longer_than_a_connection_may_be_idle() {
 #[test]
 fn there_are_only_so_many_connections() {
     let store = Store::new();
-    let server = start(&store, "connections = 3\n");
+    let server = start(&store, "connections = 3\nconnections_per_source = 3\n");
     let s3 = server.client();
     let silent = |address: SocketAddr| Wire::connect(address).unwrap();
     let begun = Instant::now();
@@ -109,4 +110,31 @@ fn there_are_only_so_many_connections() {
     let took = begun.elapsed();
     assert!(took >= FIRST - Duration::from_millis(500) && took < FIRST + SLACK, "{took:?}");
     drop(held);
+}
+
+/// Others are served meanwhile, and so is the source again when it has fewer.
+#[test]
+fn one_source_has_no_more_than_its_share_of_them() {
+    let store = Store::new();
+    let server = start(&store, "connections = 4\n");
+    let s3 = server.client();
+    s3.make_bucket("mine");
+    let (head, _) = s3.bucket("HEAD", "mine").encode();
+    let from = |last: u8| Wire::connect_from(IpAddr::from([127, 0, 0, last]), server.bootstrap.s3).unwrap();
+    let serves =
+        |wire: &mut Wire| wire.send(&head).is_ok() && wire.answer("HEAD").is_ok_and(|answer| answer.status == 200);
+    // Those of before may be under way to their end.
+    let [mut first, mut second] = [(); 2].map(|()| {
+        until("a place", || {
+            let mut wire = from(1);
+            serves(&mut wire).then_some(wire)
+        })
+    });
+    let mut third = from(1);
+    assert!(third.closed(), "half of four are there");
+    assert!(serves(&mut from(2)), "another source");
+    assert!(serves(&mut first) && serves(&mut second));
+    assert!(server.metric("connections_refused") >= 1.0);
+    drop(first);
+    until("the source has a place again", || serves(&mut from(1)).then_some(()));
 }
