@@ -49,6 +49,7 @@ impl Error {
     }
 }
 
+const CANNOT_WRITE: &str = "The store cannot write; an operator has been told";
 const NO_ROOM: &str = "The store has no room for new objects; reads and deletes go on";
 
 /// The one mapping from failures to S3 answers.
@@ -67,7 +68,11 @@ impl From<Error> for S3Error {
             Error::Commit(CommitError::Refused(refusal)) => refused(&refusal),
             Error::Commit(CommitError::Poisoned(why)) => {
                 tracing::error!(why, "the catalog takes no more writes");
-                unavailable("The store cannot write; an operator has been told")
+                unavailable(CANNOT_WRITE)
+            }
+            Error::Store(StoreError::Poisoned(why)) => {
+                tracing::error!(why, "the chunk store takes no more writes");
+                unavailable(CANNOT_WRITE)
             }
             Error::Stalled => unavailable("The store does not answer in time; please try again"),
             Error::Commit(CommitError::Stopped) => unavailable("The server is stopping; please try again"),

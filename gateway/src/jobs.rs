@@ -10,7 +10,8 @@ use certs::tls::ServerCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
-use tokio::sync::watch;
+use storage::condition::Condition;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
@@ -33,6 +34,8 @@ pub struct Jobs {
     pub certificate: Option<Arc<ServerCertificate>>,
     /// Certificate of the node and of the CA.
     pub identity: [PathBuf; 2],
+    /// Told when another start would mend what a full disk broke.
+    pub again: Arc<Notify>,
     /// Samples of histograms wait there until somebody tidies up.
     pub metrics: PrometheusHandle,
 }
@@ -50,11 +53,12 @@ impl Jobs {
         let stop = stop.clone();
         tokio::spawn(async move {
             // Apart, so that no slow disk puts off the end of an identity or of a key.
-            let [store, keys, identity] = [stop.clone(), stop.clone(), stop];
+            let [store, keys, identity, databases] = [stop.clone(), stop.clone(), stop.clone(), stop];
             futures::join!(
                 self.look_after_store(store),
                 self.look_after_keys(keys),
-                self.look_after_identity(identity)
+                self.look_after_identity(identity),
+                self.look_after_databases(databases)
             );
         })
     }
@@ -63,6 +67,21 @@ impl Jobs {
         while goes_on(&mut stop).await {
             self.gateway.keys.forget_expired();
             self.gateway.opened.forget_expired();
+        }
+    }
+
+    /// A database that found no space takes no more writes (`docs/decisions/0004`): another start mends it, which
+    /// is asked for when there is space.
+    async fn look_after_databases(&self, mut stop: watch::Receiver<bool>) {
+        while goes_on(&mut stop).await {
+            let (catalog, chunks) = (Arc::clone(&self.catalog), Arc::clone(&self.gateway.chunks));
+            let look = tokio::task::spawn_blocking(move || [catalog.condition(), chunks.condition()]);
+            let Ok(conditions) = look.await else { continue };
+            let ready = |condition| matches!(condition, Condition::Sound | Condition::Mendable);
+            if conditions.contains(&Condition::Mendable) && conditions.into_iter().all(ready) {
+                tracing::warn!("the disk was full and has space again: the server begins anew");
+                return self.again.notify_one();
+            }
         }
     }
 

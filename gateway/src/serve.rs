@@ -1,6 +1,7 @@
 //! One run of the server: opens everything in order, serves, and closes everything in reverse.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use arc_swap::ArcSwap;
 use certs::authority::Authority;
 use certs::files::CertError;
 use certs::tls::ServerCertificate;
+use futures::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
 use policy::time::UtcMillis;
@@ -18,7 +20,7 @@ use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
 use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{ConnectionLimits, Listener};
@@ -95,6 +97,17 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// As it was told to.
+    Stopped,
+    /// A full disk broke a database, and there is space again: this process shall end, and another begin. Nothing was
+    /// closed, as a database that waits for itself would not: whoever opens it next finds what a kill leaves.
+    Again,
 }
 
 /// A server that is ready to run.
@@ -200,13 +213,15 @@ impl Server {
     ///
     /// # Errors
     /// What could not be closed cleanly.
-    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<Ended, ServeError> {
         let (stop, stopped) = watch::channel(false);
+        let again = Arc::new(Notify::new());
         let jobs = Jobs {
             gateway: Arc::clone(&self.gateway),
             catalog: Arc::clone(&self.catalog),
             certificate: self.certificate.clone(),
             identity: node::files(&self.home),
+            again: Arc::clone(&again),
             metrics: self.metrics.clone(),
         };
         let jobs = jobs.start(&stopped);
@@ -218,30 +233,45 @@ impl Server {
             routes.opened().await;
             admin.run(stopped, routes).await;
         });
-        signal.await;
+        let mut signal = pin!(signal);
+        let begins_anew = tokio::select! {
+            () = signal.as_mut() => false,
+            () = again.notified() => true,
+        };
         tracing::info!("stopping: requests under way finish first");
         stop.send_replace(true);
-        for task in [s3, admin, jobs] {
+        // Jobs may wait for the database that is broken.
+        for task in [Some(s3), Some(admin), Some(jobs).filter(|_| !begins_anew)].into_iter().flatten() {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a task ended in a panic");
             }
         }
-        let under_way = [self.stack.tasks(), admin_side.tasks()];
-        for tasks in under_way {
-            tasks.close();
-        }
-        let ended = futures::future::join_all(under_way.map(TaskTracker::wait));
-        if tokio::time::timeout(RECORDS_TIME, ended).await.is_err() {
-            tracing::warn!("requests without an end are left behind");
-        }
-        if tokio::time::timeout(RECORDS_TIME, self.gateway.recorder.folds.close()).await.is_err() {
-            tracing::warn!("records without an end are left behind");
+        drain([self.stack.tasks(), admin_side.tasks()], &self.gateway).await;
+        // Unless somebody said meanwhile that it shall end.
+        if begins_anew && signal.now_or_never().is_none() {
+            // To be dropped they would wait for their databases.
+            std::mem::forget((self.catalog, self.gateway));
+            return Ok(Ended::Again);
         }
         tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;
         self.gateway.chunks.shutdown().await?;
         self.catalog.shutdown(clock::now()).await?;
         tracing::info!(data = %self.home.bootstrap().parent().unwrap_or(std::path::Path::new("")).display(), "stopped");
-        Ok(())
+        Ok(Ended::Stopped)
+    }
+}
+
+/// Waits for requests and records under way, in moderation.
+async fn drain(under_way: [&TaskTracker; 2], gateway: &Gateway) {
+    for tasks in under_way {
+        tasks.close();
+    }
+    let ended = futures::future::join_all(under_way.map(TaskTracker::wait));
+    if tokio::time::timeout(RECORDS_TIME, ended).await.is_err() {
+        tracing::warn!("requests without an end are left behind");
+    }
+    if tokio::time::timeout(RECORDS_TIME, gateway.recorder.folds.close()).await.is_err() {
+        tracing::warn!("records without an end are left behind");
     }
 }
 
@@ -262,6 +292,10 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
 fn bounds(limits: &Limits) -> (ConnectionLimits, Duration) {
     let connections = ConnectionLimits {
         connections: limits.connections,
+        per_source: match limits.connections_per_source {
+            0 => limits.connections.div_ceil(2),
+            most => most,
+        },
         first: Duration::from_secs(limits.first_request_seconds),
         idle: Duration::from_secs(limits.idle_seconds),
     };

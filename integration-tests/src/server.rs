@@ -33,6 +33,7 @@ pub struct Server {
     log: PathBuf,
     /// What `bootstrap.json` says.
     pub bootstrap: Bootstrap,
+    stamp: Option<(u64, i64, i64)>,
     /// From the start of the process to the first `/readyz` that answered 200.
     pub start_took: Duration,
 }
@@ -178,7 +179,8 @@ impl Store {
         match ready {
             Ok(bootstrap) => {
                 let data = self.data();
-                Ok(Server { child, data, log, bootstrap, start_took: begun.elapsed() })
+                let stamp = stamp(&data);
+                Ok(Server { child, data, log, bootstrap, stamp, start_took: begun.elapsed() })
             }
             Err(status) => {
                 let out = fs::read_to_string(self.home.path().join("server.out"));
@@ -272,6 +274,17 @@ impl Server {
         let log = self.log.clone();
         let status = self.terminate();
         assert!(status.success(), "ended with {status}: {}", tail(&log));
+    }
+
+    /// Waits until the process has begun anew by itself, and takes note of its new addresses.
+    pub fn await_another_start(&mut self) {
+        let before = self.stamp;
+        self.bootstrap = until("the server begins anew", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended");
+            let bootstrap = Bootstrap::read(&self.data).filter(|_| stamp(&self.data) != before)?;
+            (visit(bootstrap.admin, "GET", "/readyz").ok()?.status == 200).then_some(bootstrap)
+        });
+        self.stamp = stamp(&self.data);
     }
 
     /// GET on the admin address.

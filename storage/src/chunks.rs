@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::id::{BodyId, SessionId, StoreId};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::buffer::BufferPool;
 use crate::chunk::ChunkId;
+use crate::condition::{Condition, Poison};
 use crate::engine::Engine;
 use crate::error::StoreError;
 use crate::placement::{Placement, StoreFacts};
@@ -83,7 +84,7 @@ struct Shared {
     index: Index,
     files: Files,
     pool: Arc<BufferPool>,
-    poisoned: OnceLock<String>,
+    poisoned: Poison,
     /// Durable bodies whose commit did not come about.
     given_up: Mutex<Vec<BodyId>>,
     /// Whether there was room, and when the disk was asked.
@@ -119,7 +120,7 @@ impl ChunkStore {
             index,
             files,
             pool: Arc::clone(&options.pool),
-            poisoned: OnceLock::new(),
+            poisoned: Poison::default(),
             given_up: Mutex::default(),
             room: Mutex::default(),
         });
@@ -248,6 +249,12 @@ impl ChunkStore {
         self.shared.poisoned.get().map_or(Ok(()), |why| Err(why.clone()))
     }
 
+    /// How it stands. This asks the disk.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.shared.index.condition(&self.shared.poisoned)
+    }
+
     /// Finishes what waits, flushes and stops.
     ///
     /// # Errors
@@ -294,7 +301,10 @@ impl Shared {
         tracing::error!(why, "the chunk store takes no more writes");
         metrics::counter!("gotgan_store_poisoned_total").increment(1);
         // The first reason stays.
-        let _already = self.poisoned.set(why);
+        let _already = match error {
+            StoreError::Full { .. } => self.poisoned.set_for(&why, true),
+            _ => self.poisoned.set(&why),
+        };
     }
 
     /// A chunk whose bytes are not what was written: never served, told, counted.

@@ -80,6 +80,19 @@ pub struct Database {
     _held: File,
 }
 
+impl Database {
+    /// Whether it failed at what it does beside writes, since it was opened. It does not say at what, or why.
+    pub(crate) fn has_failed_beside(&self) -> bool {
+        matches!(self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS), Ok(Some(1..)))
+    }
+}
+
+/// Whether an error is one of a full disk: through its C interface RocksDB says so in these words only
+/// (`Status::ToString` of `kNoSpace`).
+pub(crate) fn is_full(why: &str) -> bool {
+    why.contains("No space left on device")
+}
+
 impl std::ops::Deref for Database {
     type Target = DB;
 

@@ -14,6 +14,8 @@ pub mod placement;
 pub mod chunks;
 #[cfg(feature = "rocksdb")]
 pub mod engine;
+#[cfg(feature = "rocksdb")]
+pub mod condition;
 pub mod dirs;
 pub mod reserve;
 pub mod catalog;

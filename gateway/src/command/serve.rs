@@ -1,5 +1,6 @@
 //! `gotgan serve`.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::{CommandError, print};
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
-use crate::serve::Server;
+use crate::serve::{Ended, Server};
 
 /// Threads for work that blocks: chunk writes, cold reads, lists.
 const BLOCKING_THREADS: usize = 64;
@@ -128,8 +129,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
                 _ = terminate.recv() => {}
             }
         };
-        server.run(stop).await.map_err(CommandError::new)
+        match server.run(stop).await.map_err(CommandError::new)? {
+            Ended::Stopped => Ok(()),
+            // Here, for the runtime would wait for threads that wait for a broken database.
+            Ended::Again => Err(begin_anew()),
+        }
     })
+}
+
+/// Puts another process in the place of this one, as whoever started it would when it ends, with the same arguments
+/// but for what is done once. Returns when that is not possible; then it is up to whoever started it.
+fn begin_anew() -> CommandError {
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--replace-administrator-secret");
+    let failed = match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).args(arguments).exec(),
+        Err(error) => error,
+    };
+    CommandError::new(format!("a full disk broke a database, and the server could not begin anew: {failed}"))
 }
 
 fn log_to_stderr(config: &Config) -> Result<(), CommandError> {

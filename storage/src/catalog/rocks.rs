@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::{
     ListPage, ListQuery, Location, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow,
     VersionRow, keys,
 };
+use crate::condition::{Condition, Poison};
 use crate::engine::{Content, Database, Engine, OpenError};
 use crate::log::{self, LogEntry};
 use crate::reads::Reads;
@@ -80,7 +81,7 @@ pub(super) struct Shared {
     reserve: Reserve,
     reads: Arc<Reads>,
     buckets: RwLock<Buckets>,
-    poisoned: OnceLock<String>,
+    poisoned: Poison,
     commits: AtomicU64,
     batches: AtomicU64,
 }
@@ -131,7 +132,7 @@ impl RocksCatalog {
             reserve,
             reads: Arc::new(Reads::default()),
             buckets: RwLock::default(),
-            poisoned: OnceLock::new(),
+            poisoned: Poison::default(),
             commits: AtomicU64::new(0),
             batches: AtomicU64::new(0),
         };
@@ -165,6 +166,12 @@ impl RocksCatalog {
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
         (self.shared.commits.load(Ordering::Relaxed), self.shared.batches.load(Ordering::Relaxed))
+    }
+
+    /// How it stands. This asks the disk.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.shared.poisoned.condition(&self.shared.db, &self.shared.reserve)
     }
 
     /// Sessions that are known, oldest first.

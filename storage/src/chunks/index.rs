@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::{ChunkId, Shape, Sums};
+use crate::condition::{Condition, Poison};
 use crate::engine::{Content, Database, Engine};
 use crate::error::StoreError;
 use crate::placement::PoolId;
@@ -142,6 +143,11 @@ impl Index {
     /// Whether its disk has room for rows of new chunks.
     pub fn has_room(&self) -> bool {
         self.reserve.look() == Space::Room
+    }
+
+    /// How the store stands, whose database this is.
+    pub fn condition(&self, poison: &Poison) -> Condition {
+        poison.condition(&self.db, &self.reserve)
     }
 
     /// Every segment file that holds chunks.

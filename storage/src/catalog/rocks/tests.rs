@@ -233,3 +233,19 @@ async fn a_list_of_uploads_skips_the_group_of_its_marker() {
     assert!(matches!(rest.items.as_slice(), [UploadItem::Upload(b)] if b.key.as_str() == "b"));
     assert_eq!((page.steps, rest.steps), (2, 2), "a group costs one row, whatever it holds");
 }
+
+#[tokio::test]
+async fn what_a_full_disk_broke_is_told_from_other_faults() {
+    for (why, condition) in [
+        ("IO error: No space left on device: While appending to file: 000004.log", Condition::Mendable),
+        ("IO error: While fsync: 000004.log: Input/output error", Condition::Broken),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = open(dir.path()).await;
+        assert_eq!(catalog.condition(), Condition::Sound);
+        catalog.shared.poisoned.set(why);
+        assert_eq!(catalog.condition(), condition, "{why}");
+        assert!(matches!(commit(&catalog, delete("a")).await, Err(CommitError::Poisoned(_))));
+        assert!(catalog.health().is_err(), "readiness fails");
+    }
+}

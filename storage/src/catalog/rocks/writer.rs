@@ -133,7 +133,7 @@ impl Writer {
     }
 
     fn poison(&self, why: &str) {
-        if self.shared.poisoned.set(why.to_owned()).is_ok() {
+        if self.shared.poisoned.set(why) {
             tracing::error!(why, "the catalog takes no more writes");
         }
     }
