@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::claims;
 use crate::files::{CertError, malformed, read, write};
+use crate::validity::Validity;
 
 const CA_LIFE: Duration = Duration::days(3650);
 /// Embedded nodes renew at each start; a year bounds a node that is never restarted.
@@ -87,23 +88,34 @@ impl Authority {
         if let Some(value) = place.and_then(claims::encode) {
             params.custom_extensions = vec![CustomExtension::from_oid_content(&claims::OID, value)];
         }
-        self.issue(params, certificate, key)
+        self.issue(params, validity(NODE_LIFE), (certificate, key))
     }
 
     /// Signs a TLS server certificate for names and addresses and writes it.
     ///
     /// # Errors
     /// `Make` or `Io`.
-    pub fn issue_server(&self, names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), CertError> {
+    pub fn issue_server(
+        &self,
+        names: Vec<String>,
+        life: Validity,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<(), CertError> {
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "gotgan");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params, certificate, key)
+        self.issue(params, life.ends(), (certificate, key))
     }
 
-    fn issue(&self, mut params: CertificateParams, certificate: &Path, key: &Path) -> Result<(), CertError> {
-        (params.not_before, params.not_after) = validity(NODE_LIFE);
+    fn issue(
+        &self,
+        mut params: CertificateParams,
+        ends: (OffsetDateTime, OffsetDateTime),
+        (certificate, key): (&Path, &Path),
+    ) -> Result<(), CertError> {
+        (params.not_before, params.not_after) = ends;
         params.use_authority_key_identifier_extension = true;
         let pair = KeyPair::generate()?;
         let pem = params.signed_by(&pair, &self.issuer)?.pem();

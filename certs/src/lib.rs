@@ -7,3 +7,4 @@ pub mod files;
 pub mod fuzz;
 pub mod identity;
 pub mod tls;
+pub mod validity;

@@ -11,13 +11,20 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::files::{CertError, malformed};
+use crate::validity::Validity;
 
 /// A server certificate read from two files, read again when asked.
 #[derive(Debug)]
 pub struct ServerCertificate {
     certificate: PathBuf,
     key: PathBuf,
-    current: RwLock<Arc<CertifiedKey>>,
+    current: RwLock<Current>,
+}
+
+#[derive(Debug, Clone)]
+struct Current {
+    shown: Arc<CertifiedKey>,
+    validity: Validity,
 }
 
 impl ServerCertificate {
@@ -26,7 +33,7 @@ impl ServerCertificate {
     /// # Errors
     /// `Malformed` when they are none or do not belong together.
     pub fn load(certificate: &Path, key: &Path) -> Result<Arc<Self>, CertError> {
-        let current = RwLock::new(Arc::new(read(certificate, key)?));
+        let current = RwLock::new(read(certificate, key)?);
         Ok(Arc::new(Self { certificate: certificate.to_owned(), key: key.to_owned(), current }))
     }
 
@@ -35,9 +42,15 @@ impl ServerCertificate {
     /// # Errors
     /// As [`Self::load`]; the old certificate stays in use.
     pub fn reload(&self) -> Result<(), CertError> {
-        let fresh = Arc::new(read(&self.certificate, &self.key)?);
+        let fresh = read(&self.certificate, &self.key)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
+    }
+
+    /// How long the certificate in use holds: the server's own, not those that signed it.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).validity
     }
 
     /// The files that it comes from.
@@ -63,23 +76,28 @@ impl ServerCertificate {
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).shown))
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, CertError> {
+fn read(certificate: &Path, key: &Path) -> Result<Current, CertError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|e| malformed(certificate, e))?;
-    if chain.is_empty() {
-        return Err(malformed(certificate, "no certificate in it"));
-    }
+    let Some(first) = chain.first() else { return Err(malformed(certificate, "no certificate in it")) };
+    let (_, parsed) = x509_parser::parse_x509_certificate(first).map_err(|e| malformed(certificate, e))?;
+    let validity = Validity::of(&parsed);
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| malformed(key, e))?;
-    CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|e| malformed(key, e))
+    let shown = CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|e| malformed(key, e))?;
+    Ok(Current { shown: Arc::new(shown), validity })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use policy::time::UtcMillis;
+
     use super::*;
     use crate::authority::Authority;
 
@@ -88,18 +106,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
-        let issue = || {
-            ca.issue_server(vec!["localhost".to_owned(), "127.0.0.1".to_owned()], &at("s.pem"), &at("s.key")).unwrap()
+        let life = |days: u64| Validity::begun(UtcMillis(1_000_000), Duration::from_secs(days * 86_400));
+        let issue = |days: u64| {
+            let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+            ca.issue_server(names, life(days), &at("s.pem"), &at("s.key")).unwrap();
         };
-        issue();
+        issue(1);
         let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
         assert_eq!(served.config().unwrap().alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
-        let before = served.current.read().unwrap().cert.clone();
-        issue();
+        assert_eq!(served.validity(), life(1));
+        let shown = || served.current.read().unwrap().shown.cert.clone();
+        let before = shown();
+        issue(2);
         served.reload().unwrap();
-        assert_ne!(before, served.current.read().unwrap().cert);
+        assert!(before != shown() && served.validity() == life(2));
         std::fs::write(at("s.pem"), "none").unwrap();
-        assert!(served.reload().is_err());
+        assert!(served.reload().is_err() && served.validity() == life(2));
         assert!(ServerCertificate::load(&at("ca.pem"), &at("s.key")).is_err(), "key of another certificate");
     }
 }

@@ -1,12 +1,11 @@
 //! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, looking at
 //! certificates and at the node's identity again. Each is paced, and stops with the server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use certs::identity::verify_node;
-use certs::tls::ServerCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
@@ -14,9 +13,11 @@ use storage::condition::Condition;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::clock;
 use crate::gateway::Gateway;
 use crate::node;
 use crate::serve::tell;
+use crate::tls::Tls;
 
 const ROUND: Duration = Duration::from_secs(2);
 /// Steps of reclaiming per round: at most 8 chunks of 4 MiB each, so 64 MiB/s.
@@ -31,7 +32,7 @@ pub struct Jobs {
     /// Its catalog, as the collector knows it.
     pub catalog: Arc<RocksCatalog>,
     /// The TLS certificate, when there is one.
-    pub certificate: Option<Arc<ServerCertificate>>,
+    pub tls: Option<Tls>,
     /// Certificate of the node and of the CA.
     pub identity: [PathBuf; 2],
     /// Told when another start would mend what a full disk broke.
@@ -49,16 +50,18 @@ impl std::fmt::Debug for Jobs {
 impl Jobs {
     /// Starts them; the task ends soon after `stop` says so.
     #[must_use]
-    pub fn start(self, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
+    pub fn start(mut self, stop: &watch::Receiver<bool>) -> JoinHandle<()> {
         let stop = stop.clone();
         tokio::spawn(async move {
             // Apart, so that no slow disk puts off the end of an identity or of a key.
-            let [store, keys, identity, databases] = [stop.clone(), stop.clone(), stop.clone(), stop];
+            let [store, keys, identity, databases] = [stop.clone(), stop.clone(), stop.clone(), stop.clone()];
+            let tls = self.tls.take();
             futures::join!(
                 self.look_after_store(store),
                 self.look_after_keys(keys),
                 self.look_after_identity(identity),
-                self.look_after_databases(databases)
+                self.look_after_databases(databases),
+                look_after_tls(tls, stop)
             );
         })
     }
@@ -89,15 +92,11 @@ impl Jobs {
         let gateway = &self.gateway;
         let collector = Collector::new(Arc::clone(&self.catalog), Arc::clone(&gateway.chunks), gateway.session);
         let mut scrubbed = None;
-        let mut seen = self.certificate.as_deref().map(changed);
         while goes_on(&mut stop).await {
             self.metrics.run_upkeep();
             collect(&collector).await;
             reclaim(gateway).await;
             scrubbed = scrub(gateway, scrubbed).await;
-            if let (Some(certificate), Some(seen)) = (&self.certificate, &mut seen) {
-                reload(certificate, seen);
-            }
         }
     }
 
@@ -118,6 +117,22 @@ impl Jobs {
             if let Err(error) = tell(&self.gateway, "identity-changed", &detail).await {
                 tracing::error!(%error, "the changed identity is not on record");
             }
+        }
+    }
+}
+
+async fn look_after_tls(mut tls: Option<Tls>, mut stop: watch::Receiver<bool>) {
+    while let Some(mut served) = tls.take() {
+        let looked = tokio::task::spawn_blocking(move || {
+            served.look_after(clock::now());
+            served
+        });
+        tls = looked
+            .await
+            .inspect_err(|error| tracing::error!(%error, "the TLS certificate is looked after no more"))
+            .ok();
+        if !goes_on(&mut stop).await {
+            return;
         }
     }
 }
@@ -162,26 +177,5 @@ async fn scrub(gateway: &Gateway, after: Option<Vec<u8>>) -> Option<Vec<u8>> {
             tracing::warn!(%error, "scrubbing begins again");
             None
         }
-    }
-}
-
-/// When each file was written last.
-fn changed(certificate: &ServerCertificate) -> [Option<SystemTime>; 2] {
-    let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    certificate.files().map(written)
-}
-
-fn reload(certificate: &ServerCertificate, seen: &mut [Option<SystemTime>; 2]) {
-    let now = changed(certificate);
-    if now == *seen {
-        return;
-    }
-    match certificate.reload() {
-        Ok(()) => {
-            tracing::info!("the TLS certificate was read again");
-            *seen = now;
-        }
-        // Two files change one after the other: the next round sees both.
-        Err(error) => tracing::warn!(%error, "the new TLS certificate is not usable yet; the old one stays"),
     }
 }

@@ -38,4 +38,5 @@ pub mod sent;
 pub mod serve;
 mod source;
 pub mod stack;
+pub mod tls;
 pub mod write;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use certs::authority::Authority;
 use certs::files::CertError;
-use certs::tls::ServerCertificate;
 use futures::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
@@ -27,7 +25,7 @@ use crate::accept::{ConnectionLimits, Listener};
 use crate::admin::{Admin, Routes};
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
-use crate::config::{Config, Limits, some};
+use crate::config::{Config, Limits};
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -41,6 +39,7 @@ use crate::record::{Content, Control, Recorder};
 use crate::s3::host::Domains;
 use crate::seal::key::random;
 use crate::stack::Stack;
+use crate::tls::Tls;
 
 /// Whole chunks that may be in flight in each direction.
 const CHUNKS_IN_FLIGHT: u32 = 16;
@@ -118,7 +117,7 @@ pub struct Server {
     stack: Arc<Stack>,
     admin: Arc<Admin>,
     listeners: [Listener; 2],
-    certificate: Option<Arc<ServerCertificate>>,
+    tls: Option<Tls>,
     metrics: PrometheusHandle,
     /// What the first person needs; only at the first start.
     pub first: Option<Bootstrap>,
@@ -146,8 +145,8 @@ impl Server {
         let sockets = [bind(config, &config.listen.s3).await?, bind(config, &config.listen.admin).await?];
         let home = Home::open(config, now)?;
         let issued = node::identity(&home, &config.node, now)?;
-        let certificate = certificate(config, &home)?;
-        let tls = certificate.as_ref().map(ServerCertificate::config).transpose()?;
+        let certificate = Tls::open(&config.tls, &home, now)?;
+        let tls = certificate.as_ref().map(Tls::listens).transpose()?;
         let (limits, patience) = bounds(&config.limits);
         let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), limits });
         let [s3_url, admin_url] = [url(&s3)?, url(&admin)?];
@@ -201,7 +200,7 @@ impl Server {
             stack,
             admin: admin_side,
             listeners: [s3, admin],
-            certificate,
+            tls: certificate,
             metrics,
             first,
             s3: s3_url,
@@ -219,7 +218,7 @@ impl Server {
         let jobs = Jobs {
             gateway: Arc::clone(&self.gateway),
             catalog: Arc::clone(&self.catalog),
-            certificate: self.certificate.clone(),
+            tls: self.tls,
             identity: node::files(&self.home),
             again: Arc::clone(&again),
             metrics: self.metrics.clone(),
@@ -317,22 +316,6 @@ fn url(listener: &Listener) -> Result<String, ServeError> {
         listener.socket.local_addr().map_err(|source| ServeError::System { what: "read the local address", source })?;
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     Ok(format!("{scheme}://{local}"))
-}
-
-/// PEM files that were given, else one that the own CA signs for `tls.names`, else none.
-fn certificate(config: &Config, home: &Home) -> Result<Option<Arc<ServerCertificate>>, ServeError> {
-    if let (Some(certificate), Some(key)) = (some(&config.tls.certificate), some(&config.tls.key)) {
-        return Ok(Some(ServerCertificate::load(certificate.as_ref(), key.as_ref())?));
-    }
-    let Some(names) = some(&config.tls.names) else { return Ok(None) };
-        per_source: match limits.connections_per_source {
-            0 => limits.connections.div_ceil(2),
-            most => most,
-        },
-    let [certificate, key] = [home.certificate("server.pem"), home.certificate("server.key")];
-    let authority = Authority::load(&home.certificate("ca.pem"), &home.ca_key())?;
-    authority.issue_server(names.split(',').map(|n| n.trim().to_owned()).collect(), &certificate, &key)?;
-    Ok(Some(ServerCertificate::load(&certificate, &key)?))
 }
 
 /// Keys in memory must not reach a core file; what is made on disk is for its owner only, in a directory that

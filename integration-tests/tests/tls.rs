@@ -119,9 +119,53 @@ fn given_files_are_served_and_exchanged_without_a_restart() {
     until("another complaint", || (complaints() > before).then_some(()));
     assert_eq!(now(), second);
     files.issue();
+    let (left, week) = (seconds_left(&server, &trust), 7.0 * 86_400.0);
+    assert!(left > week, "given files have an end too: {left}");
     let third = until("the next certificate", || Some(now()).filter(|shown| *shown != second));
     assert!(third != first);
     stands.send(&s3.bucket("HEAD", "sealed")).unwrap().status(200).done();
+}
+
+/// What `/metrics` says of a certificate's end, over TLS.
+fn seconds_left(server: &Server, trust: &rustls::ClientConfig) -> f64 {
+    let mut stream = connect(server.bootstrap.admin, trust).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let text = String::from_utf8(answer).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("gotgan_tls_certificate_expiry_seconds "));
+    line.unwrap_or_else(|| panic!("no such metric in {text}")).parse().unwrap()
+}
+
+/// One that has ten days left of three hundred is put in the place of the first.
+#[test]
+fn the_stores_own_certificate_is_renewed_before_it_ends() {
+    const DAY: f64 = 86_400.0;
+    let store = Store::new();
+    let server = store.start_with(&["--tls-names", "127.0.0.1"]);
+    let certs = store.data().join("certs");
+    let trust = trusting(&certs.join("ca.pem"));
+    let s3 = server.client();
+    let mut stands = Http2::connect_tls(server.bootstrap.s3, &trust).unwrap();
+    stands.send(&s3.bucket("PUT", "sealed")).unwrap().status(200).done();
+    let left = seconds_left(&server, &trust);
+    assert!((364.0..365.1).contains(&(left / DAY)), "{left}");
+    let ca_key = std::fs::read_to_string(store.root_key().with_file_name("ca.key")).unwrap();
+    let ca = std::fs::read_to_string(certs.join("ca.pem")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&ca_key).unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - time::Duration::days(290), now + time::Duration::days(10));
+    let key = KeyPair::generate().unwrap();
+    let old = params.signed_by(&key, &issuer).unwrap();
+    std::fs::write(certs.join("server.key"), key.serialize_pem()).unwrap();
+    std::fs::write(certs.join("server.pem"), old.pem()).unwrap();
+    until("it is taken for the server's", || server.said().contains("a third of the life was left").then_some(()));
+    until("it is renewed", || (seconds_left(&server, &trust) > 364.0 * DAY).then_some(()));
+    assert_ne!(shown(server.bootstrap.s3, &trust).unwrap(), old.der().to_vec());
+    assert!(over_tls(&server, &certs.join("ca.pem"), &s3.bucket("HEAD", "sealed")).starts_with("HTTP/1.1 200"));
+    stands.send(&s3.bucket("HEAD", "sealed")).unwrap().status(200).done();
+    server.stop();
 }
 
 /// A handshake that never ends, and a connection that asks nothing after it.
