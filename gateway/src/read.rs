@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, StreamExt};
 use policy::id::{BodyId, BucketId, TenantId};
+use s3s::StdError;
 use storage::buffer::PooledBuffer;
 use storage::catalog::{Location, ManifestBody};
 use storage::chunk::ChunkId;
@@ -15,7 +16,9 @@ use storage::geometry::{SEGMENT_PLAIN, SEGMENTS_PER_CHUNK};
 use storage::reads::ReadGuard;
 
 use crate::error::Error;
+use crate::gateway::Gateway;
 use crate::opened::{InlineBodies, OpenedVersion};
+use crate::patient::Patient;
 use crate::seal::SealError;
 use crate::seal::body::{BodyOpener, segments_of};
 
@@ -81,6 +84,19 @@ pub fn stream(
             Ok(pieces) => stream::iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(error) => stream::iter(vec![Err(error)]),
         }))
+}
+
+/// As [`stream`], for a copy: it ends as failed when the disk brings nothing of it for as long as the gateway waits.
+///
+/// # Errors
+/// Those of [`stream`].
+pub fn patiently(
+    gateway: &Gateway,
+    source: Source,
+    range: Range<u64>,
+) -> Result<impl Stream<Item = Result<Bytes, StdError>> + Unpin + Send + 'static, Error> {
+    let pieces = Box::pin(stream(&gateway.chunks, source, range)?);
+    Ok(Patient::new(pieces, gateway.patience).map(|piece| piece.map_err(StdError::from)))
 }
 
 /// Cuts a range into fetches that stay within one chunk.

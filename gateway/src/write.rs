@@ -77,7 +77,7 @@ pub struct Received {
 pub async fn receive<S>(
     gateway: &Gateway,
     target: &Target<'_>,
-    stream: &mut S,
+    arriving: Arriving<'_, S>,
     length: u64,
     algorithm: Option<Algorithm>,
 ) -> Result<Received, Error>
@@ -92,9 +92,9 @@ where
     let hashing = Hashing::new(gateway, length, algorithm);
     let inline = usize::try_from(length).is_ok_and(|n| n <= INLINE_MAX);
     let Done { new_body, md5, checksum, claim } = if inline {
-        receive_inline(body, sealer, stream, length, hashing).await?
+        receive_inline(body, sealer, arriving, length, hashing).await?
     } else {
-        receive_chunks(gateway, target.placement, body, sealer, stream, length, hashing).await?
+        receive_chunks(gateway, target.placement, body, sealer, arriving, length, hashing).await?
     };
     let location = new_body.location;
     let manifest = ManifestBody { number: target.number, body, length, location, envelope };
@@ -112,7 +112,7 @@ struct Done {
 async fn receive_inline<S>(
     body: BodyId,
     mut sealer: BodySealer,
-    stream: &mut S,
+    mut arriving: Arriving<'_, S>,
     length: u64,
     mut hashing: Hashing,
 ) -> Result<Done, Error>
@@ -121,7 +121,6 @@ where
 {
     let size = usize::try_from(length).unwrap_or(usize::MAX);
     let mut plain = PlainBuffer::new(Vec::with_capacity(size + TAG));
-    let mut arriving = Arriving::new(stream);
     while let Some(bytes) = arriving.next().await? {
         if plain.0.len() + bytes.len() > size {
             return Err(too_long());
@@ -152,7 +151,7 @@ async fn receive_chunks<S>(
     placement: &Placement,
     body: BodyId,
     sealer: BodySealer,
-    stream: &mut S,
+    mut arriving: Arriving<'_, S>,
     length: u64,
     mut hashing: Hashing,
 ) -> Result<Done, Error>
@@ -172,7 +171,6 @@ where
         filled: 0,
         sealed_bytes: 0,
     };
-    let mut arriving = Arriving::new(stream);
     while let Some(bytes) = arriving.next().await? {
         filler.take(&bytes).await?;
         hashing.update(bytes).await;
@@ -321,9 +319,11 @@ impl Hashing {
 }
 
 /// A body as it arrives, no slower than it may. Only time spent waiting for the client counts.
-struct Arriving<'a, S> {
+#[derive(Debug)]
+pub struct Arriving<'a, S> {
     stream: &'a mut S,
-    patience: Duration,
+    /// None for what the store itself brings, which has deadlines of its own.
+    patience: Option<Duration>,
     bytes: usize,
 }
 
@@ -331,27 +331,39 @@ impl<'a, S> Arriving<'a, S>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
-    const fn new(stream: &'a mut S) -> Self {
-        Self { stream, patience: WINDOW, bytes: 0 }
+    /// From a client.
+    pub const fn of_client(stream: &'a mut S) -> Self {
+        Self { stream, patience: Some(WINDOW), bytes: 0 }
+    }
+
+    /// From another object.
+    pub const fn of_store(stream: &'a mut S) -> Self {
+        Self { stream, patience: None, bytes: 0 }
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let asked = Instant::now();
-        match tokio::time::timeout(self.patience, self.stream.next()).await {
+        let next = match self.patience {
+            Some(patience) => tokio::time::timeout(patience, self.stream.next()).await,
+            None => Ok(self.stream.next().await),
+        };
+        match next {
             Err(_) => Err(Error::client(
                 S3ErrorCode::RequestTimeout,
                 "Your socket connection to the server was not read from or written to within the timeout period.",
             )),
             Ok(None) => Ok(None),
-            Ok(Some(Err(error))) => Err(broken(&error)),
+            Ok(Some(Err(error))) => Err(broken(error)),
             Ok(Some(Ok(bytes))) => {
                 if let Some(context) = RequestContext::current() {
                     context.moves();
                 }
-                self.patience = self.patience.saturating_sub(asked.elapsed());
-                self.bytes += bytes.len();
-                if self.bytes >= WINDOW_BYTES {
-                    (self.bytes, self.patience) = (0, WINDOW);
+                if let Some(patience) = &mut self.patience {
+                    *patience = patience.saturating_sub(asked.elapsed());
+                    self.bytes += bytes.len();
+                    if self.bytes >= WINDOW_BYTES {
+                        (self.bytes, *patience) = (0, WINDOW);
+                    }
                 }
                 Ok(Some(bytes))
             }
@@ -360,7 +372,12 @@ where
 }
 
 /// `s3s` keeps the types of its stream errors private; their texts name the case.
-fn broken(error: &StdError) -> Error {
+fn broken(error: StdError) -> Error {
+    // What the store says of an object that is copied is not the client's fault.
+    let error = match error.downcast::<Error>() {
+        Ok(error) => return *error,
+        Err(error) => error,
+    };
     let text = error.to_string();
     let (code, message) = if text.contains("SignatureMismatch") {
         (

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use integration_tests::clock::until;
+use integration_tests::clock::{until, within};
 use integration_tests::disk::files;
 use integration_tests::noise::body;
 use integration_tests::{Outgoing, Store};
@@ -95,6 +95,46 @@ fn nobody_waits_for_ever_for_a_disk() {
     assert_eq!(puts.len(), 5, "each once: {puts:#?}");
     let left = |r: &&serde_json::Value| r["closing"]["outcome"] == "broken off";
     assert_eq!(puts.iter().filter(left).count(), 2);
+    server.stop();
+}
+
+/// A copy whose source stops to come ends as any write does, and what it held is let go.
+#[test]
+fn a_copy_does_not_hang_on_its_source() {
+    const SIZE: usize = 32 << 20;
+    let mut store = Store::new();
+    let stalls = store.home().join("stalls");
+    let library = shim(store.home());
+    store.set("LD_PRELOAD", library.to_str().unwrap());
+    store.set("STALL_READS", stalls.to_str().unwrap());
+    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("disk");
+    let data = body(4, SIZE);
+    s3.put("disk", "k", data.clone()).done();
+    let upload = s3.begin("disk", "parts");
+    std::fs::write(&stalls, "").unwrap();
+    // What is in the page cache needs no disk.
+    for file in files(server.data()) {
+        fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    }
+    let copy = s3.object("PUT", "disk", "copy").header("x-amz-copy-source", "/disk/k");
+    let part = s3.part("disk", "parts", &upload, 1).header("x-amz-copy-source", "/disk/k");
+    std::thread::scope(|scope| {
+        for request in [&copy, &part] {
+            scope.spawn(|| turned_away(request));
+        }
+    });
+    for operation in ["CopyObject", "UploadPartCopy"] {
+        let record = within(PATIENCE, "a record", || server.records_of(operation).pop());
+        assert_eq!((&record["status"], &record["error"]), (&503.into(), &"ServiceUnavailable".into()), "{record}");
+    }
+    std::fs::remove_file(&stalls).unwrap();
+    s3.get("disk", "copy").refused(404, "NoSuchKey").done();
+    copy.send().status(200).done();
+    part.send().status(200).done();
+    s3.must_hold("disk", "copy", &data);
     server.stop();
 }
 

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use crate::digest::checksum::Algorithm;
-use futures::StreamExt;
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
-use s3s::{S3Error, S3Request, S3Response, S3Result, StdError};
+use s3s::{S3Error, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, CommitError, ManifestBody, NewBody, Precondition, Refusal};
 
 use super::checks::{StoredChecksum, StoredETag, named_algorithm, put_checksum};
@@ -22,7 +21,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::read;
 use crate::seal::VersionKey;
-use crate::write::{Target, place, receive};
+use crate::write::{Arriving, Target, place, receive};
 
 /// Largest source of CopyObject: 5 GiB, as in S3; more goes by parts.
 pub(super) const COPY_MAX: u64 = 5 << 30;
@@ -159,10 +158,9 @@ async fn reseal(
     let placement = place(gateway, &call.admitted.permit)?;
     let target =
         Target { tenant: bucket.tenant, bucket: bucket.id, key: &version_key, number: 1, placement: &placement };
-    let stream = read::stream(&gateway.chunks, source.into_source(gateway, source_bucket), 0..size)?;
-    let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
+    let mut stream = read::patiently(gateway, source.into_source(gateway, source_bucket), 0..size)?;
     let algorithm = algorithm.or(kept).unwrap_or(Algorithm::Crc64Nvme);
-    let received = receive(gateway, &target, &mut stream, size, Some(algorithm)).await?;
+    let received = receive(gateway, &target, Arriving::of_store(&mut stream), size, Some(algorithm)).await?;
     let values = ListValues {
         etag: StoredETag { md5: received.md5, parts: None },
         checksum: received.checksum.as_ref().map(StoredChecksum::full),

@@ -23,7 +23,7 @@ use crate::keys::BucketKey;
 use crate::seal::VersionKey;
 use crate::seal::key::random;
 use crate::seal::value::{ManifestFacts, Owner};
-use crate::write::{Target, place, receive};
+use crate::write::{Arriving, Target, place, receive};
 
 /// Largest body of one PUT: 5 GiB, as in S3.
 const PUT_MAX: u64 = 5 << 30;
@@ -72,7 +72,8 @@ pub(super) async fn put_object(
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &key, number: 1, placement: &placement };
     let algorithm = promises.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |(a, _)| *a);
-    let received = receive(gateway, &target, &mut content.stream, content.length, Some(algorithm)).await?;
+    let received =
+        receive(gateway, &target, Arriving::of_client(&mut content.stream), content.length, Some(algorithm)).await?;
     promises.verify(received.md5, received.checksum.as_ref(), content.into_trailers().as_ref())?;
     let values = ListValues {
         etag: StoredETag { md5: received.md5, parts: None },

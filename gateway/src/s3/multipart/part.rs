@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use s3s::dto::{CopyPartResult, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput};
-use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, StdError};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use storage::catalog::{BucketRow, Change, PartRow};
 
 use super::{OpenUpload, PartValues, open_upload};
@@ -19,7 +18,7 @@ use crate::s3::framing::{Content, frames};
 use crate::s3::object::open_object;
 use crate::s3::put::{aes256, commit_recorded, object_key};
 use crate::s3::{Call, timestamp};
-use crate::write::{Received, Target, place, receive};
+use crate::write::{Arriving, Received, Target, place, receive};
 
 /// Part numbers run from 1 to this, as in S3.
 const PARTS_MAX: u32 = 10_000;
@@ -58,7 +57,8 @@ pub(in crate::s3) async fn upload_part(
     };
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &upload.key, number, placement: &placement };
-    let received = receive(gateway, &target, &mut content.stream, content.length, Some(algorithm)).await?;
+    let received =
+        receive(gateway, &target, Arriving::of_client(&mut content.stream), content.length, Some(algorithm)).await?;
     promises.verify(received.md5, received.checksum.as_ref(), content.into_trailers().as_ref())?;
     let values = keep_part(gateway, call, bucket, &upload, received).await?;
     let mut output = UploadPartOutput {
@@ -129,9 +129,9 @@ pub(in crate::s3) async fn upload_part_copy(
     }
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &upload.key, number, placement: &placement };
-    let stream = read::stream(&gateway.chunks, source.into_source(gateway, &source_bucket), range)?;
-    let mut stream = Box::pin(stream.map(|piece| piece.map_err(|e| Box::new(e) as StdError)));
-    let received = receive(gateway, &target, &mut stream, length, Some(upload.checksum.algorithm()?)).await?;
+    let mut stream = read::patiently(gateway, source.into_source(gateway, &source_bucket), range)?;
+    let arriving = Arriving::of_store(&mut stream);
+    let received = receive(gateway, &target, arriving, length, Some(upload.checksum.algorithm()?)).await?;
     drop(guard);
     let values = keep_part(gateway, call, &bucket, &upload, received).await?;
     let mut result = CopyPartResult {
