@@ -301,6 +301,23 @@ fn lists() {
         ("no buckets at all", s3.bucket("GET", "").query("max-buckets", "0"), 400, "InvalidArgument"),
         ("more buckets than there may be", s3.bucket("GET", "").query("max-buckets", "10001"), 400, "InvalidArgument"),
     ]);
+    let long = "k".repeat(1025);
+    let token = base64(format!("k{long}").as_bytes());
+    let of = |name: &str, value: &str| s3.bucket("GET", "plain").query(name, value);
+    all(vec![
+        ("a prefix of 1025 bytes", of("prefix", &long).query("list-type", "2"), 400, "KeyTooLongError"),
+        ("keys behind one of 1025 bytes", of("start-after", &long).query("list-type", "2"), 400, "KeyTooLongError"),
+        ("a token that no key ended", of("continuation-token", &token).query("list-type", "2"), 400, "InvalidArgument"),
+        ("a prefix of 1025 bytes, version 1", of("prefix", &long), 400, "KeyTooLongError"),
+        ("a marker of 1025 bytes", of("marker", &long), 400, "KeyTooLongError"),
+        ("uploads by a prefix of 1025 bytes", of("prefix", &long).query("uploads", ""), 400, "KeyTooLongError"),
+        ("uploads behind a key of 1025 bytes", of("key-marker", &long).query("uploads", ""), 400, "KeyTooLongError"),
+    ]);
+    for (name, other) in
+        [("prefix", ("list-type", "2")), ("marker", ("delimiter", "/")), ("key-marker", ("uploads", ""))]
+    {
+        of(name, &long[1..]).query(other.0, other.1).send().status(200).done();
+    }
     let huge = list("max-keys", "2147483647").send().status(200);
     assert_eq!(huge.xml("MaxKeys"), "1000");
 }

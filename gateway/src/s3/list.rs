@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use bytes::Bytes;
+use policy::name::KEY_BYTES_MAX;
 use s3s::dto::{EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output};
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery, ListedObject};
@@ -29,8 +30,9 @@ pub(super) async fn list_objects_v2(
     let input = req.input;
     let limit = page_size(input.max_keys)?;
     let encode = url_encoding(input.encoding_type.as_ref())?;
+    fit_keys([&input.prefix, &input.start_after])?;
     let after = match (&input.continuation_token, &input.start_after) {
-        (Some(token), _) if !token.is_empty() => Some(read_token(token)?),
+        (Some(token), _) if !token.is_empty() => Some(given_token(token)?),
         (_, Some(start)) if !start.is_empty() => Some(After::Key(start.clone())),
         _ => None,
     };
@@ -68,6 +70,7 @@ pub(super) async fn list_objects(
     let input = req.input;
     let limit = page_size(input.max_keys)?;
     let encode = url_encoding(input.encoding_type.as_ref())?;
+    fit_keys([&input.prefix, &input.marker])?;
     let after = input.marker.clone().filter(|m| !m.is_empty()).map(After::Key);
     let bucket = call.bucket()?;
     let query = query(bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, limit);
@@ -159,6 +162,14 @@ fn query(
     }
 }
 
+/// What begins a key, or stands before one, is no longer than a key may be.
+pub(super) fn fit_keys<const N: usize>(texts: [&Option<String>; N]) -> S3Result<()> {
+    match texts.into_iter().flatten().any(|text| text.len() > KEY_BYTES_MAX) {
+        true => Err(s3s::s3_error!(KeyTooLongError, "Your key is too long")),
+        false => Ok(()),
+    }
+}
+
 /// The page size; more than 1,000 is answered with 1,000.
 pub(super) fn page_size(max: Option<i32>) -> S3Result<i32> {
     match max {
@@ -222,6 +233,16 @@ pub(super) fn read_token(token: &str) -> S3Result<After> {
         Some(("p", prefix)) => Ok(After::Prefix(prefix.to_owned())),
         _ => Err(bad()),
     }
+}
+
+/// A token that a page may have ended with: no key is longer.
+fn given_token(token: &str) -> S3Result<After> {
+    let after = read_token(token)?;
+    let (After::Key(text) | After::Prefix(text)) = &after;
+    if text.len() > KEY_BYTES_MAX {
+        return Err(s3s::s3_error!(InvalidArgument, "The continuation token provided is incorrect"));
+    }
+    Ok(after)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::s3::bucket::owner;
 use crate::s3::checks::{StoredETag, put_checksum};
-use crate::s3::list::{page_size, url_encode, url_encoding};
+use crate::s3::list::{fit_keys, page_size, url_encode, url_encoding};
 use crate::s3::put::{decode, object_key};
 use crate::s3::{Call, signed, timestamp};
 
@@ -81,6 +81,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
     let bucket = call.bucket()?;
     let limit = page_size(input.max_uploads)?;
     let encode = url_encoding(input.encoding_type.as_ref())?;
+    fit_keys([&input.prefix, &input.key_marker])?;
     let text = |s: &str| if encode { url_encode(s) } else { s.to_owned() };
     let marker = input.upload_id_marker.as_deref().filter(|m| !m.is_empty() && input.key_marker.is_some());
     let upload_id_marker: Option<UploadId> = match marker {
