@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, Held, Look};
+use crate::half_open::HalfOpen;
 use crate::pace::Paced;
 use crate::source::Sources;
 
@@ -185,12 +186,15 @@ impl Connection {
         let activity = Activity::new(self.limits.first.saturating_sub(self.began.elapsed()), self.limits.idle);
         let (peer, answers, begun) = (self.peer, service.clone(), Arc::clone(&activity));
         let answered = service_fn(move |request: Request<Incoming>| {
-            let under_way = Activity::begin(&begun);
+            // Reads end with their peer; anything else runs to its end.
+            let whole = request.body().is_end_stream();
+            let under_way = begun.begin(whole && !matches!(*request.method(), Method::GET | Method::HEAD));
             let answer = answers.clone().respond(request, peer.ip());
             async move { Ok::<_, Infallible>(answer.await.map(|body| Held::new(body, version, under_way, A::untaken))) }
         });
-        let (stream, timer) = (TokioIo::new(stream), TokioTimer::new());
+        let timer = TokioTimer::new();
         let ended = if version == Version::HTTP_2 {
+            let stream = TokioIo::new(stream);
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(timer).keep_alive_interval(Some(PING)).keep_alive_timeout(PING);
             let [stream_window, connection_window] = WINDOWS;
@@ -198,6 +202,7 @@ impl Connection {
             builder.max_concurrent_streams(STREAMS);
             hold(builder.serve_connection(stream, answered), &activity, self.stop).await
         } else {
+            let stream = TokioIo::new(HalfOpen::new(stream, Arc::clone(&activity)));
             let mut builder = http1::Builder::new();
             // `Activity` has the deadlines: one for both the silence before a head and the head.
             builder.timer(timer).header_read_timeout(None).max_header_size(HEAD_MAX);

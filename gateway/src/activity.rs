@@ -27,10 +27,14 @@ pub(crate) struct Activity {
     first: Duration,
     idle: Duration,
     facts: Mutex<Facts>,
+    /// Wakes the connection whose end was held back.
+    end: AtomicWaker,
 }
 
 struct Facts {
     under_way: usize,
+    /// What is under way came whole, and goes on whoever listens.
+    goes_on: bool,
     /// Since when nothing is under way, or something is.
     since: Instant,
     served: bool,
@@ -56,18 +60,21 @@ pub(crate) struct UnderWay(Arc<Activity>);
 impl Activity {
     /// A connection that begins now. The head of its first request is due after `first`, of others after `idle`.
     pub(crate) fn new(first: Duration, idle: Duration) -> Arc<Self> {
-        let facts = Facts { under_way: 0, since: Instant::now(), served: false, closing: None, answers: Vec::new() };
-        Arc::new(Self { first, idle, facts: Mutex::new(facts) })
+        let (since, answers) = (Instant::now(), Vec::new());
+        let facts = Facts { under_way: 0, goes_on: false, since, served: false, closing: None, answers };
+        Arc::new(Self { first, idle, facts: Mutex::new(facts), end: AtomicWaker::new() })
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request begins; it ends when what this gives is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+    /// A request begins; it ends when what this gives is dropped. One that came whole and `goes_on` whoever listens
+    /// is answered to a peer that sends no more.
+    pub(crate) fn begin(self: &Arc<Self>, goes_on: bool) -> UnderWay {
         let mut facts = self.facts();
         facts.under_way += 1;
+        facts.goes_on = goes_on;
         (facts.served, facts.closing) = (true, None);
         facts.since = Instant::now();
         UnderWay(Arc::clone(self))
@@ -102,6 +109,12 @@ impl Activity {
         }
     }
 
+    /// Whether the end of what the peer sends is not yet the end of the connection; wakes who asks when it is.
+    pub(crate) fn holds_the_end_back(&self, cx: &Context<'_>) -> bool {
+        self.end.register(cx.waker());
+        self.facts().goes_on
+    }
+
     fn watch(&self, answer: Weak<dyn Stalls>) {
         let mut facts = self.facts();
         if facts.answers.len() >= 2 * facts.under_way.max(8) {
@@ -115,7 +128,9 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut facts = self.0.facts();
         facts.under_way -= 1;
-        facts.since = Instant::now();
+        (facts.since, facts.goes_on) = (Instant::now(), false);
+        drop(facts);
+        self.0.end.wake();
     }
 }
 
@@ -307,13 +322,13 @@ mod tests {
     #[test]
     fn requests_keep_a_connection() {
         let activity = activity();
-        let request = activity.begin();
+        let request = activity.begin(false);
         assert_eq!(activity.look(Instant::now() + 2 * IDLE), Look::Again);
         drop(request);
         let now = Instant::now();
         assert_eq!(activity.look(now + FIRST), Look::Again);
         assert_eq!(activity.look(now + IDLE), Look::Close);
-        drop(activity.begin());
+        drop(activity.begin(false));
         assert_eq!(activity.look(now + IDLE - GRACE), Look::Again, "one that came in between is answered in peace");
     }
 
@@ -321,7 +336,7 @@ mod tests {
     fn an_answer_that_nobody_takes_is_let_go() {
         let activity = activity();
         let body = || Full::new(Bytes::from_static(b"x"));
-        let answer = |version| Held::new(body(), version, Activity::begin(&activity), |_, _| ());
+        let answer = |version| Held::new(body(), version, activity.begin(false), |_, _| ());
         let (mut stalled, _alone) = (answer(Version::HTTP_2), answer(Version::HTTP_11));
         activity.look(Instant::now() + WINDOW);
         assert_eq!(activity.facts().under_way, 1);
@@ -336,7 +351,7 @@ mod tests {
         const SIZE: usize = 3 * PIECE + 1;
         let activity = activity();
         let data = Bytes::from((0..SIZE).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
-        let answer = |untaken| Held::new(Full::new(data.clone()), Version::HTTP_2, Activity::begin(&activity), untaken);
+        let answer = |untaken| Held::new(Full::new(data.clone()), Version::HTTP_2, activity.begin(false), untaken);
         let mut cx = Context::from_waker(Waker::noop());
         let mut piece = |answer: &mut Held<_>| match Pin::new(answer).poll_frame(&mut cx) {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
@@ -364,7 +379,7 @@ mod tests {
     fn an_answer_that_waits_for_itself_is_kept() {
         let activity = activity();
         let (mut comes, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, std::io::Error>>();
-        let mut waits = Held::new(StreamBody::new(body), Version::HTTP_2, Activity::begin(&activity), |_, _| ());
+        let mut waits = Held::new(StreamBody::new(body), Version::HTTP_2, activity.begin(false), |_, _| ());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut waits).poll_frame(&mut cx).is_pending());
         let now = Instant::now();

@@ -20,6 +20,7 @@ mod fold;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;
+mod half_open;
 pub mod home;
 pub mod identity;
 pub mod jobs;

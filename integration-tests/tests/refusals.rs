@@ -380,6 +380,35 @@ fn lengths() {
     s3.get("plain", "k").refused(404, "NoSuchKey").done();
 }
 
+/// Who says that nothing more will come still listens: what came whole is answered.
+#[test]
+fn who_sends_no_more_is_answered() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    s3.put("plain", "k", "v").done();
+    let put = |payload| s3.object("PUT", "plain", "new").payload(payload).body("v");
+    let ask = |request: &Outgoing<'_>| {
+        let head = String::from_utf8(request.encode().0).unwrap().replace("content-length: 1\r\n", "");
+        let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+        wire.send(head.as_bytes()).unwrap();
+        wire.finish().unwrap();
+        let answer = wire.answer(head.split(' ').next().unwrap()).unwrap();
+        assert!(wire.closed(), "there is no next request");
+        answer
+    };
+    for _ in 0..20 {
+        for payload in [integration_tests::Payload::Whole, integration_tests::Payload::Unsigned] {
+            whole("an upload without a length", ask(&put(payload)), 411, "MissingContentLength");
+        }
+    }
+    s3.get("plain", "new").refused(404, "NoSuchKey").done();
+    ask(&s3.object("DELETE", "plain", "k")).status(204).done();
+    s3.get("plain", "k").refused(404, "NoSuchKey").done();
+    assert!(!ask(&s3.object("POST", "plain", "k").query("uploads", "")).status(200).xml("UploadId").is_empty());
+}
+
 /// A form is refused before it is read: nobody has asked yet who sends it.
 #[test]
 fn a_form_is_not_read() {
