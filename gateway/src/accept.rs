@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HOST;
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -42,6 +44,9 @@ const STREAMS: u32 = 128;
 /// Bytes of uploads that one HTTP/2 connection holds when nobody takes them yet, of one request and of all. Windows
 /// that adapt would grow to 16 MiB for each connection.
 const WINDOWS: [u32; 2] = [512 << 10, 1 << 20];
+
+/// Why a request is refused that does not name its host.
+pub(crate) const NO_HOST: &str = "A request names its host, once";
 
 /// One address that is listened on.
 #[derive(Debug)]
@@ -258,6 +263,25 @@ fn malformed(error: &hyper::Error) -> Option<StatusCode> {
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     })
+}
+
+/// Whether a request names its host: over HTTP/1.1 it must, once, by RFC 9112 section 3.2; over HTTP/2 it names no
+/// other than its authority, by RFC 9113 section 8.3.1.
+pub(crate) fn names_its_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return request.version() != Version::HTTP_11 && !request.headers().contains_key(HOST);
+    };
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    match host.to_str() {
+        Ok("") => authority.is_none(),
+        Ok(host) if host.contains('@') => false,
+        Ok(host) => {
+            let named = host.parse::<Authority>().ok();
+            named.is_some_and(|named| authority.is_none_or(|authority| *authority == named))
+        }
+        Err(_) => false,
+    }
 }
 
 fn tune(stream: &TcpStream) -> std::io::Result<()> {

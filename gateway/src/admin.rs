@@ -10,6 +10,8 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures::FutureExt;
+use futures::future::Either;
 use http::header::USER_AGENT;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -24,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::accept::Answer;
+use crate::accept::{Answer, NO_HOST, names_its_host};
 use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
@@ -184,6 +186,9 @@ impl Admin {
     }
 
     async fn run(&self, request: Request<Body>, context: &Arc<RequestContext>) -> Result<Value, Failure> {
+        if !names_its_host(&request) {
+            return Err(Failure::new(StatusCode::BAD_REQUEST, NO_HOST));
+        }
         let (parts, body) = request.into_parts();
         let body = timeout(BODY_TIME, axum::body::to_bytes(body, BODY_MAX))
             .await
@@ -289,7 +294,11 @@ impl Answer for Routes {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         let crowded = self.admin.tasks.len() >= TASKS_MAX;
-        let task = (!crowded).then(|| self.admin.tasks.spawn(self.router.clone().oneshot(request)));
+        let answer = match names_its_host(&request) {
+            true => Either::Left(self.router.clone().oneshot(request)),
+            false => Either::Right(Arc::clone(&self.admin).answer(peer, request).map(Ok)),
+        };
+        let task = (!crowded).then(|| self.admin.tasks.spawn(answer));
         let patience = BODY_TIME + self.admin.patience;
         async move {
             let Some(task) = task else { return does_not_answer("too many requests are under way") };

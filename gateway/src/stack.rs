@@ -16,7 +16,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Answer;
+use crate::accept::{Answer, NO_HOST, names_its_host};
 use crate::clock;
 use crate::context::{CONTEXT, RequestContext};
 use crate::document::{Document, XML_MAX, readable};
@@ -184,6 +184,9 @@ impl Stack {
     async fn answer(&self, mut request: Request<Incoming>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
         if signing::is_form(&request) {
             context.named("PostObject", None, None);
+        }
+        if !names_its_host(&request) {
+            return plain(StatusCode::BAD_REQUEST, "InvalidRequest", NO_HOST);
         }
         match signing::prepare(&mut request) {
             Ok(signed) if signed => context.is_signed(),

@@ -239,7 +239,7 @@ fn strangers_that_hang_up_count() {
     assert!(records.len() < FLOOD, "{} records", records.len());
 }
 
-/// What hyper answers before anything of ours sees it, and what no route is for.
+/// What hyper answers before anything of ours sees it, what names no host or more than one, and what no route is for.
 #[test]
 fn what_is_no_request_is_on_record() {
     let store = Store::new();
@@ -248,7 +248,15 @@ fn what_is_no_request_is_on_record() {
     let long = format!("GET / HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
     let mut sent = 0;
     for address in [server.bootstrap.s3, server.bootstrap.admin] {
-        for (bytes, status) in [("nonsense\r\n\r\n", 400), ("GET / HTTP/9\r\n\r\n", 400), (&long, 431)] {
+        for (bytes, status) in [
+            ("nonsense\r\n\r\n", 400),
+            ("GET / HTTP/9\r\n\r\n", 400),
+            (&long, 431),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ] {
             let mut wire = Wire::connect(address).unwrap();
             wire.send(bytes.as_bytes()).unwrap();
             assert_eq!(wire.answer("GET").unwrap().status, status, "{:.40}", bytes);
@@ -267,7 +275,7 @@ fn what_is_no_request_is_on_record() {
     let records = server.records();
     assert_eq!(counted(&records), sent, "{records:#?}");
     let count = |status: u16| records.iter().filter(|r| r["status"] == status).count();
-    assert_eq!((count(400), count(431), count(404)), (4, 2, 4));
+    assert_eq!((count(400), count(431), count(404)), (12, 2, 4));
     server.stop();
     let server = store.start();
     let all = server.command(&["audit", "list", "--all", "--json"]);
