@@ -63,7 +63,6 @@ struct Facts {
     body: Vec<u8>,
     answer: Option<Bytes>,
     body_failure: Option<Refusal>,
-    trusted: bool,
     signed: bool,
     recording: bool,
     folded: bool,
@@ -272,25 +271,10 @@ impl RequestContext {
         self.facts().signed
     }
 
-    /// Lets a verified request be asked again without its signature; false when none was verified.
-    #[must_use]
-    pub fn trust_verified(&self) -> bool {
-        let mut facts = self.facts();
-        facts.trusted = facts.account.is_some();
-        facts.trusted
-    }
-
     /// The account whose signature was verified, if one was.
     #[must_use]
     pub fn account(&self) -> Option<Arc<Account>> {
         self.facts().account.clone()
-    }
-
-    /// The account of a request that is asked again.
-    #[must_use]
-    pub fn trusted(&self) -> Option<Arc<Account>> {
-        let facts = self.facts();
-        facts.account.clone().filter(|_| facts.trusted)
     }
 
     /// Keeps bytes of a small body whose digest the handler must check.

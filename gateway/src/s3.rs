@@ -22,6 +22,7 @@ pub mod framing;
 pub mod fuzz;
 mod get;
 pub mod host;
+pub mod lenient;
 mod list;
 mod metadata;
 mod multipart;

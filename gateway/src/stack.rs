@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::Either;
-use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE, USER_AGENT};
+use http::header::{CONTENT_RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -27,6 +27,7 @@ use crate::s3::Front;
 use crate::s3::admit::{Admission, Secrets};
 use crate::s3::framing;
 use crate::s3::host::Domains;
+use crate::s3::lenient::Lenient;
 use crate::s3::signing;
 use crate::seal::key::random;
 use crate::sent::{Sent, Watch};
@@ -56,13 +57,9 @@ impl Stack {
     /// progress for `patience` is not waited for.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, domains: Domains, patience: Duration) -> Arc<Self> {
-        let mut builder = S3ServiceBuilder::new(Front(Arc::clone(&gateway)));
-        builder.set_auth(Secrets(Arc::clone(&gateway)));
-        builder.set_access(Admission(Arc::clone(&gateway)));
-        let mut config = S3Config::default();
-        config.xml_max_body_size = XML_MAX;
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
-        builder.set_host(domains);
+        let again = builder(&gateway, domains.clone()).build();
+        let mut builder = builder(&gateway, domains);
+        builder.set_route(Lenient::new(again));
         Arc::new(Self { gateway, service: builder.build(), tasks: TaskTracker::new(), patience })
     }
 
@@ -193,7 +190,6 @@ impl Stack {
             Ok(_) => {}
             Err((status, code, message)) => return plain(status, code, message),
         }
-        let again = without_bad_range(&request);
         let request = match Document::of(&request) {
             _ if framing::is_announced(&request) => framing::set_aside(request, context),
             None => request.map(s3s::Body::from),
@@ -203,13 +199,7 @@ impl Stack {
         if let Some((status, code, message)) = context.body_failure() {
             return plain(status, code, message);
         }
-        match again {
-            // Its signature was verified with the header, so it may go again without both.
-            Some(again) if response.status() == StatusCode::BAD_REQUEST && context.trust_verified() => {
-                self.call(again, context).await
-            }
-            _ => response,
-        }
+        response
     }
 
     async fn call(&self, request: Request<s3s::Body>, context: &Arc<RequestContext>) -> Response<s3s::Body> {
@@ -264,6 +254,18 @@ impl Stack {
         let watch = Watch::new(&self, context, status, expected(&parts, &body, asked.head));
         Response::from_parts(parts, Sent::new(body, Some(watch)))
     }
+}
+
+/// The S3 service as both of its passes have it.
+fn builder(gateway: &Arc<Gateway>, domains: Domains) -> S3ServiceBuilder {
+    let mut builder = S3ServiceBuilder::new(Front(Arc::clone(gateway)));
+    builder.set_auth(Secrets(Arc::clone(gateway)));
+    builder.set_access(Admission(Arc::clone(gateway)));
+    let mut config = S3Config::default();
+    config.xml_max_body_size = XML_MAX;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    builder.set_host(domains);
+    builder
 }
 
 impl Answer for Arc<Stack> {
@@ -336,29 +338,6 @@ fn expected(parts: &http::response::Parts, body: &s3s::Body, head: bool) -> Opti
     }
     let length = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     length.or_else(|| http_body::Body::size_hint(body).exact())
-}
-
-/// S3 ignores a Range header that is none (RFC 9110 section 14.2); `s3s` refuses it. This is the request
-/// without it, and without what signed it.
-fn without_bad_range(request: &Request<Incoming>) -> Option<Request<s3s::Body>> {
-    let range = request.headers().get(RANGE)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD)
-        || range.to_str().is_ok_and(|r| s3s::dto::Range::parse(r).is_ok())
-    {
-        return None;
-    }
-    let unsigned = |pair: &&str| !pair.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
-    let query: Vec<&str> = request.uri().query().unwrap_or("").split('&').filter(unsigned).collect();
-    let mut uri = request.uri().clone().into_parts();
-    uri.path_and_query = Some(format!("{}?{}", request.uri().path(), query.join("&")).parse().ok()?);
-    let again = Request::builder().method(request.method()).version(request.version());
-    // Over HTTP/2 the authority is the Host, and so names the bucket.
-    let mut again = again.uri(http::Uri::from_parts(uri).ok()?).body(s3s::Body::empty()).ok()?;
-    *again.headers_mut() = request.headers().clone();
-    for name in [RANGE, AUTHORIZATION] {
-        again.headers_mut().remove(name);
-    }
-    Some(again)
 }
 
 fn crowded() -> Response<s3s::Body> {

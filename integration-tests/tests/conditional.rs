@@ -34,6 +34,49 @@ fn reads_obey_their_conditions() {
     assert_eq!(both.status, 304, "If-None-Match wins over If-Modified-Since");
 }
 
+/// RFC 9110 sections 13.1.3 and 13.1.4: a date that is none is not there. Those in other forms are obeyed.
+#[test]
+fn a_date_that_is_none_is_no_condition() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    s3.put("cond", "k", "v").done();
+    let copy_with = |name: &str, date: &str| {
+        let request = s3.object("PUT", "cond", "copy").header("x-amz-copy-source", "/cond/k");
+        request.header(&format!("x-amz-copy-source-{name}"), date).send().status
+    };
+    let late = Moment::now().plus(86_400).http();
+    for date in ["soon", "1994-11-06T08:49:37Z", "784111777", "Sun, 36 Nov 1994 08:49:37 GMT", &late.replace(":", ".")]
+    {
+        for name in ["if-modified-since", "if-unmodified-since"] {
+            assert_eq!(get_with(&s3, name, date), 200, "{name}: {date}");
+            assert_eq!(s3.object("HEAD", "cond", "k").header(name, date).send().status, 200, "{name}: {date}");
+            assert_eq!(copy_with(name, date), 200, "{name}: {date}");
+            let strangers = s3.object("GET", "cond", "k").anonymous().header(name, date);
+            strangers.send().refused(403, "AccessDenied").done();
+        }
+    }
+    for date in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Sun, 6 Nov 1994 08:49:37 GMT"] {
+        assert_eq!(get_with(&s3, "if-unmodified-since", date), 412, "{date}");
+        assert_eq!(get_with(&s3, "if-modified-since", date), 200, "{date}");
+        assert_eq!(copy_with("if-unmodified-since", date), 412, "{date}");
+    }
+    let both = s3.object("GET", "cond", "k").header("if-modified-since", "soon").header("range", "bytes=9-2");
+    assert_eq!(both.send().status(200).body, b"v");
+    s3.with(&s3.signer.access, "wrong")
+        .object("GET", "cond", "k")
+        .header("if-modified-since", "soon")
+        .send()
+        .refused(403, "SignatureDoesNotMatch")
+        .done();
+    let url = s3.presign("GET", "/cond/k", &[], (Moment::now(), 60));
+    let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+    let head = format!("GET {url} HTTP/1.1\r\nHost: {}\r\nIf-Modified-Since: soon\r\n\r\n", s3.host);
+    wire.send(head.as_bytes()).unwrap();
+    assert_eq!(wire.answer("GET").unwrap().status(200).body, b"v");
+}
+
 /// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.
 #[test]
 fn trap_23_answers_without_a_body_have_none() {

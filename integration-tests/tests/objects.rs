@@ -2,8 +2,8 @@
 
 use integration_tests::clock::Moment;
 use integration_tests::noise::body;
-use integration_tests::sums::md5_hex;
-use integration_tests::{Client, Store};
+use integration_tests::sums::{Sum, md5_hex};
+use integration_tests::{Client, Payload, Store};
 
 /// Sizes around every border of the format: empty, inline, segment, chunk.
 const SIZES: [usize; 14] = [
@@ -107,6 +107,82 @@ fn a_range_that_is_not_one_is_ignored_as_s3_does() {
     for asked in ["bytes=5-2", "nonsense", "bytes=a-b"] {
         let answer = s3.object("GET", "ranges", "k").header("range", asked).send();
         assert!(answer.status == 200 && answer.body == b"0123456789" || answer.status == 416, "{asked}: {answer:?}");
+    }
+}
+
+/// RFC 9110 section 14.1.2: what ends behind the end ends there, however many digits that takes.
+#[test]
+fn a_range_may_count_further_than_there_are_numbers() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("ranges");
+    s3.put("ranges", "k", "0123456789").done();
+    let far = "9".repeat(40);
+    for (asked, wanted) in [
+        (format!("bytes=0-{far}"), &b"0123456789"[..]),
+        (format!("bytes=7-{far}"), b"789"),
+        (format!("bytes=7-{}", u64::MAX), b"789"),
+        (format!("bytes=-{far}"), b"0123456789"),
+    ] {
+        let (status, bytes, shown) = range(&s3, "k", &asked);
+        assert_eq!((status, &bytes[..]), (206, wanted), "{asked}");
+        assert_eq!(shown, format!("bytes {}-9/10", 10 - wanted.len()), "{asked}");
+        assert_eq!(s3.object("HEAD", "ranges", "k").header("range", &asked).send().status, 206, "{asked}");
+    }
+    for asked in [format!("bytes={far}-"), format!("bytes={far}-{far}"), format!("bytes={}-", u64::MAX)] {
+        s3.object("GET", "ranges", "k").header("range", &asked).send().refused(416, "InvalidRange").done();
+        assert_eq!(s3.object("HEAD", "ranges", "k").header("range", &asked).send().status, 416, "{asked}");
+    }
+}
+
+/// An Expires may be any text, and comes back as it was given.
+#[test]
+fn an_expires_that_is_no_date_comes_back() {
+    const GIVEN: &str = "soon, or 1994-11-06";
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("meta");
+    let trailer = (Sum::Crc32.header(), Sum::Crc32.of(b"value"));
+    for payload in [
+        Payload::Whole,
+        Payload::Unsigned,
+        Payload::UnsignedFrames,
+        Payload::SignedFrames,
+        Payload::SignedTrailer(trailer.0.clone(), trailer.1.clone()),
+        Payload::UnsignedTrailer(trailer.0, trailer.1),
+    ] {
+        let case = format!("{payload:?}");
+        s3.object("PUT", "meta", "k").payload(payload).header("expires", GIVEN).body("value").send().status(200).done();
+        let answer = s3.get("meta", "k").status(200);
+        assert_eq!((answer.must("expires"), &answer.body[..]), (GIVEN, &b"value"[..]), "{case}");
+        s3.object("DELETE", "meta", "k").send().status(204).done();
+    }
+    let wrong = s3.object("PUT", "meta", "wrong").payload(Payload::Claimed("0".repeat(64))).header("expires", GIVEN);
+    wrong.body("value").send().refused(400, "XAmzContentSHA256Mismatch").done();
+    let torn = s3.object("PUT", "meta", "wrong").payload(Payload::SignedFrames).header("expires", GIVEN).body("value");
+    torn.mangle(|body| String::from_utf8(body).unwrap().replace("value", "other").into()).send().status(403).done();
+    s3.get("meta", "wrong").refused(404, "NoSuchKey").done();
+    s3.object("PUT", "meta", "k").header("expires", GIVEN).body("v").send().status(200).done();
+    let copy = |name: &str| s3.object("PUT", "meta", name).header("x-amz-copy-source", "/meta/k");
+    copy("copied").send().status(200).done();
+    copy("anew").header("x-amz-metadata-directive", "REPLACE").header("expires", "later").send().status(200).done();
+    let begun = s3.object("POST", "meta", "parts").query("uploads", "").header("expires", GIVEN).send().status(200);
+    let upload = begun.xml("UploadId");
+    let etag = s3.part("meta", "parts", &upload, 1).body("v").send().status(200).etag();
+    s3.complete("meta", "parts", &upload, &[(1, etag)]).send().status(200).done();
+    server.stop();
+    let server = store.start();
+    let s3 = server.client();
+    for (key, expires) in [("k", GIVEN), ("copied", GIVEN), ("anew", "later"), ("parts", GIVEN)] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(s3.object(method, "meta", key).send().status(200).must("expires"), expires, "{method} {key}");
+            for asked in ["any time", "Fri, 02 Jan 2026 03:04:05 GMT"] {
+                let answer = s3.object(method, "meta", key).query("response-expires", asked).send().status(200);
+                assert_eq!(answer.must("expires"), asked, "{method} {key}");
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use storage::catalog::BucketRow;
 
+use super::lenient::Verified;
 use crate::context::{Admitted, RequestContext};
 use crate::control::{self, TenantRow};
 use crate::error::Error;
@@ -52,8 +53,9 @@ impl S3Access for Admission {
             _ => operation.name(),
         };
         context.named(name, cx.s3_path().get_bucket_name(), cx.s3_path().get_object_key());
-        let account = match cx.credentials() {
-            None => context.trusted(),
+        let verified = cx.extensions_mut().get::<Verified>().map(|v| v.credentials.clone());
+        let account = match verified.as_ref().or(cx.credentials()) {
+            None => None,
             // `s3s` read a signature where none was seen: nobody looked at what it covers.
             Some(_) if !context.was_signed() => return Err(s3s::s3_error!(AccessDenied, "Access Denied")),
             Some(credentials) => self.0.identities.account(&credentials.access_key).await.map_err(S3Error::from)?,

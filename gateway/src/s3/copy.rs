@@ -56,7 +56,7 @@ pub(super) async fn copy_object(
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
         ));
     }
-    let metadata = if replace { read_metadata!(req.input)? } else { source.metadata.clone() };
+    let metadata = if replace { read_metadata!(req.input, req.extensions)? } else { source.metadata.clone() };
     let algorithm = req.input.checksum_algorithm.as_ref().map(|a| named_algorithm(a.as_str())).transpose()?;
     let shares = same
         && (algorithm.is_none() || source.values.checksum.as_ref().and_then(StoredChecksum::algorithm) == algorithm);

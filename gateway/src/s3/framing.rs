@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use s3s::dto::StreamingBlob;
 use s3s::{S3Request, S3Result, StdError};
 
+use super::lenient::Verified;
 use super::put::length_of;
 use super::signing::Refusal;
 use crate::context::RequestContext;
@@ -67,10 +68,14 @@ pub(super) fn frames<T>(req: &S3Request<T>) -> S3Result<Option<Frames>> {
     if announced == UNSIGNED {
         return Ok(Some(Frames { body, decoder: Decoder::default() }));
     }
-    let authorization = text(&req.headers, AUTHORIZATION.as_str());
-    let chain = req
-        .credentials
-        .as_ref()
+    let verified = req.extensions.get::<Verified>();
+    let authorization = match verified {
+        Some(verified) => verified.authorization.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default(),
+        None => text(&req.headers, AUTHORIZATION.as_str()),
+    };
+    let chain = verified
+        .map(|v| &v.credentials)
+        .or(req.credentials.as_ref())
         .and_then(|c| Chain::begin(c.secret_key.expose(), text(&req.headers, "x-amz-date"), authorization));
     let chain = chain.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
     Ok(Some(Frames { body, decoder: Decoder::signed(chain, announced == SIGNED_TRAILER) }))

@@ -11,6 +11,7 @@ use storage::catalog::ManifestBody;
 
 use super::checks::{StoredChecksum, put_checksum};
 use super::conditions::ReadConditions;
+use super::lenient::GivenExpires;
 use super::object::{OpenObject, open_object};
 use super::put::aes256;
 use super::{Call, signed, timestamp};
@@ -128,6 +129,7 @@ pub(super) async fn get_object(
     let selection = object.select(input.range, input.part_number)?;
     let mut output = GetObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    let given = expires_as_given(&req.extensions, &object);
     let length = selection.range.end - selection.range.start;
     call.context.bytes(length, selection.partial.then_some(selection.range.start));
     let mut source = object.into_source(gateway, &bucket);
@@ -148,7 +150,7 @@ pub(super) async fn get_object(
         }
     };
     output.body = Some(body);
-    Ok(S3Response::new(output))
+    Ok(with_expires(S3Response::new(output), given, input.response_expires.is_some()))
 }
 
 fn body_of<S>(first: Option<Result<bytes::Bytes, Error>>, rest: S, length: u64) -> S3Result<StreamingBlob>
@@ -190,11 +192,26 @@ pub(super) async fn head_object(
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
     override_headers(input, &mut output);
-    let mut response = S3Response::new(output);
+    let given = expires_as_given(&req.extensions, &object);
+    let mut response = with_expires(S3Response::new(output), given, input.response_expires.is_some());
     if selection.partial {
         response.status = Some(http::StatusCode::PARTIAL_CONTENT);
     }
     Ok(response)
+}
+
+/// An Expires that is no date: what the query asks for, else what is stored.
+fn expires_as_given(extensions: &http::Extensions, object: &OpenObject) -> Option<String> {
+    extensions.get::<GivenExpires>().map(|given| given.0.clone()).or_else(|| object.metadata.expires_text.clone())
+}
+
+/// Adds an Expires that is no date, unless the query asked for one that is.
+fn with_expires<T>(mut response: S3Response<T>, given: Option<String>, asked_for_a_date: bool) -> S3Response<T> {
+    let value = given.filter(|_| !asked_for_a_date).and_then(|text| text.parse().ok());
+    if let Some(value) = value {
+        response.headers.insert(http::header::EXPIRES, value);
+    }
+    response
 }
 
 /// What the query says of the answer's headers; of GET, `s3s` does this.

@@ -7,7 +7,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use serde::{Deserialize, Serialize};
 
 use super::checks::{ListedChecksum, StoredChecksum, StoredETag};
-use super::put::decode;
+use super::put::{decode, encode};
 use super::unsupported;
 use crate::error::Error;
 
@@ -31,6 +31,9 @@ pub struct ObjectMetadata {
     pub expires: Option<i64>,
     /// `x-amz-meta-*`, names in lower case.
     pub user: BTreeMap<String, String>,
+    /// Expires as it was given, when it is no date; written behind the others, if there is one.
+    #[serde(skip)]
+    pub expires_text: Option<String>,
 }
 
 /// Sealed in the listed row: what lists and conditions need.
@@ -60,8 +63,9 @@ impl<'a> ListedValues<'a> {
 
 /// The fields that PutObject, CreateMultipartUpload and CopyObject share.
 macro_rules! read_metadata {
-    ($input:expr) => {
+    ($input:expr, $extensions:expr) => {
         $crate::s3::metadata::ObjectMetadata {
+            expires_text: $extensions.get::<$crate::s3::lenient::GivenExpires>().map(|given| given.0.clone()),
             content_type: $input.content_type.take(),
             cache_control: $input.cache_control.take(),
             content_disposition: $input.content_disposition.take(),
@@ -119,6 +123,23 @@ impl ObjectMetadata {
             ));
         }
         Ok(self)
+    }
+
+    /// As it is sealed.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = encode(self)?;
+        if let Some(text) = &self.expires_text {
+            bytes.extend(encode(text)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let (metadata, rest): (Self, _) =
+            postcard::take_from_bytes(bytes).map_err(|e| Error::Corrupt(e.to_string()))?;
+        let expires_text = if rest.is_empty() { None } else { Some(decode(rest)?) };
+        Ok(Self { expires_text, ..metadata })
     }
 
     pub(super) fn expires_dto(&self) -> Option<dto::Timestamp> {

@@ -84,7 +84,7 @@ pub(super) async fn create_multipart_upload(
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
     refuse_unsupported!(req.input)?;
     let checksum = checksum_of(&req.input)?;
-    let metadata = read_metadata!(req.input)?;
+    let metadata = read_metadata!(req.input, req.extensions)?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
@@ -97,7 +97,7 @@ pub(super) async fn create_multipart_upload(
         initiated: clock::now(),
         initiator: call.admitted.account.actor.principal,
         envelope: bucket_key.wrap(&version_key, *id.as_bytes()).map_err(Error::from)?,
-        metadata: version_key.seal_value("upload", id.as_bytes(), &encode(&metadata)?).map_err(Error::from)?,
+        metadata: version_key.seal_value("upload", id.as_bytes(), &metadata.encode()?).map_err(Error::from)?,
         checksum: encode(&checksum)?,
     };
     commit_recorded(gateway, &call.context, Change::CreateUpload(row)).await?;

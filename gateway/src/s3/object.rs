@@ -10,7 +10,7 @@ use storage::catalog::{BucketRow, Location, ObjectView, VersionRow};
 use super::Call;
 use super::conditions::open_values;
 use super::metadata::{ListValues, ObjectMetadata};
-use super::put::{decode, object_key};
+use super::put::object_key;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
@@ -108,7 +108,7 @@ fn open(
 ) -> Result<OpenObject, Error> {
     let values = open_values(bucket, bucket_key, name.as_bytes(), &version.current)?;
     let metadata = version.key.open_metadata(&owner(bucket, name, &version.row), &version.row.metadata)?;
-    Ok(OpenObject { metadata: decode(&metadata)?, version, values, inline })
+    Ok(OpenObject { metadata: ObjectMetadata::decode(&metadata)?, version, values, inline })
 }
 
 /// Opens the manifest, which proves the list of bodies and the list values; gives its content.

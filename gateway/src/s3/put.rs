@@ -60,7 +60,7 @@ pub(super) async fn put_object(
         return Err(unsupported("Appending to an object"));
     }
     let promises = Promises::read(&req.headers, req.input.content_md5.as_deref())?;
-    let metadata = read_metadata!(req.input)?;
+    let metadata = read_metadata!(req.input, req.extensions)?;
     let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, frames(&req)?)?;
     let bucket = call.bucket()?;
     let name = object_key(&req.input.key)?;
@@ -132,7 +132,7 @@ pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: D
         list_values: &list_values,
     };
     let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
-    let metadata = draft.key.seal_metadata(&owner, 0, &encode(draft.metadata)?)?;
+    let metadata = draft.key.seal_metadata(&owner, 0, &draft.metadata.encode()?)?;
     let envelope = draft.bucket_key.wrap(draft.key, *draft.version.as_bytes())?;
     let row = VersionRow {
         version: draft.version,

@@ -17,7 +17,7 @@ use crate::s3::Call;
 use crate::s3::checks::{StoredChecksum, StoredETag, put_checksum};
 use crate::s3::conditions;
 use crate::s3::metadata::{ListValues, ObjectMetadata};
-use crate::s3::put::{Draft, aes256, commit, decode, encode, new_version, object_key};
+use crate::s3::put::{Draft, aes256, commit, encode, new_version, object_key};
 
 /// Every part but the last has at least this, as in S3.
 const PART_MIN: u64 = 5 << 20;
@@ -59,8 +59,9 @@ pub(in crate::s3) async fn complete_multipart_upload(
     let checksum = object_checksum(&upload, &parts)?;
     promised(input, checksum.as_ref())?;
     let values = ListValues { etag: combined_etag(&parts), checksum };
-    let metadata: ObjectMetadata =
-        decode(&upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?)?;
+    let metadata =
+        upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?;
+    let metadata = ObjectMetadata::decode(&metadata)?;
     let content = encode(&parts.iter().map(|(_, values)| values).collect::<Vec<_>>())?;
     let bucket_key = gateway.keys.bucket_key(&bucket).await?;
     let committed = commit(
