@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::Either;
 use http::header::{CONTENT_RANGE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -24,7 +25,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::refusal::{self, plain};
 use crate::s3::Front;
-use crate::s3::admit::{Admission, Secrets};
+use crate::s3::admit::{Admission, NoBody, Secrets};
 use crate::s3::framing;
 use crate::s3::host::Domains;
 use crate::s3::lenient::Lenient;
@@ -184,6 +185,9 @@ impl Stack {
         }
         if !names_its_host(&request) {
             return plain(StatusCode::BAD_REQUEST, "InvalidRequest", NO_HOST);
+        }
+        if request.body().is_end_stream() {
+            request.extensions_mut().insert(NoBody);
         }
         match signing::prepare(&mut request) {
             Ok(signed) if signed => context.is_signed(),

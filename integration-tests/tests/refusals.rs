@@ -409,6 +409,47 @@ fn who_sends_no_more_is_answered() {
     assert!(!ask(&s3.object("POST", "plain", "k").query("uploads", "")).status(200).xml("UploadId").is_empty());
 }
 
+/// A digest of a body that does not come is wrong, whatever is asked.
+#[test]
+fn a_digest_of_another_body_than_none() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    s3.put("plain", "k", "v").done();
+    let upload = s3.begin("plain", "up");
+    let copy = s3.object("PUT", "plain", "c").header("x-amz-copy-source", "/plain/k");
+    let requests = || {
+        vec![
+            ("to read", s3.object("GET", "plain", "k")),
+            ("to list", s3.bucket("GET", "plain").query("list-type", "2")),
+            ("to list buckets", s3.bucket("GET", "")),
+            ("to make a bucket", s3.bucket("PUT", "other")),
+            ("to copy", copy.clone()),
+            ("to begin an upload", s3.object("POST", "plain", "more").query("uploads", "")),
+            ("to write nothing", s3.object("PUT", "plain", "empty")),
+            ("to end an upload", s3.object("DELETE", "plain", "up").query("uploadId", &upload)),
+            ("to delete", s3.object("DELETE", "plain", "k")),
+        ]
+    };
+    let other = integration_tests::Payload::Claimed(integration_tests::sums::sha256_hex(b"v"));
+    for (case, request) in requests() {
+        whole(case, request.payload(other.clone()).send(), 400, "XAmzContentSHA256Mismatch");
+    }
+    assert_eq!(s3.object("HEAD", "plain", "k").payload(other.clone()).send().status, 400);
+    whole(
+        "a stranger",
+        s3.with("NOBODY", "x").object("GET", "plain", "k").payload(other).send(),
+        403,
+        "InvalidAccessKeyId",
+    );
+    s3.must_hold("plain", "k", b"v");
+    for (case, request) in requests() {
+        let status = request.payload(integration_tests::Payload::Unsigned).send().status;
+        assert!((200..300).contains(&status), "{case}: {status}");
+    }
+}
+
 /// A form is refused before it is read: nobody has asked yet who sends it.
 #[test]
 fn a_form_is_not_read() {

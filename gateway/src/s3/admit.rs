@@ -20,6 +20,13 @@ use crate::control::{self, TenantRow};
 use crate::error::Error;
 use crate::gateway::Gateway;
 
+/// SHA-256 of nothing.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// The request brings no body.
+#[derive(Debug, Clone, Copy)]
+pub struct NoBody;
+
 /// Gives `s3s` the secret of an access key and notes who claims to ask.
 #[derive(Debug, Clone)]
 pub struct Secrets(pub Arc<Gateway>);
@@ -95,6 +102,7 @@ impl S3Access for Admission {
             return Err(super::unsupported(cx.s3_op().name()));
         }
         super::encryption::check(cx.method(), cx.headers())?;
+        promises_no_other_body(cx)?;
         context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
         if missing {
             return Err(s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"));
@@ -135,6 +143,20 @@ fn facts(row: &BucketRow) -> BucketFacts {
 
 fn header<'a>(cx: &'a S3AccessContext<'_>, name: &str) -> Option<&'a str> {
     cx.headers().get(name).map(|v| v.to_str().unwrap_or("?"))
+}
+
+/// A digest of a body that does not come. Uploads read on and find that out themselves.
+fn promises_no_other_body(cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+    let unread = !matches!(cx.s3_op().name(), "PutObject" | "UploadPart");
+    let looked_at = unread && cx.extensions_mut().get::<NoBody>().is_some();
+    let promised = header(cx, "x-amz-content-sha256").filter(|promised| looked_at && promised.len() == 64);
+    match promised {
+        Some(promised) if promised != EMPTY_SHA256 => Err(super::checks::custom(
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn copy_source(cx: &S3AccessContext<'_>) -> S3Result<Option<String>> {
