@@ -29,6 +29,7 @@ mod multipart;
 mod object;
 mod put;
 pub mod signing;
+mod subresource;
 
 pub use checks::{StoredChecksum, StoredETag};
 pub use metadata::{ListValues, ObjectMetadata};

@@ -48,6 +48,47 @@ const OF_AN_OBJECT: &[(&str, &str, &str)] = &[
 /// Asked for in another way: a form, a directory bucket's endpoint, Object Lambda's endpoint.
 const ELSEWHERE: &[&str] = &["PostObject", "ListDirectoryBuckets", "WriteGetObjectResponse"];
 
+/// What a method does to the whole it does not do to whoever names a part of it.
+#[test]
+fn a_part_is_not_taken_for_the_whole() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    for (method, part) in [
+        ("DELETE", "acl"),
+        ("DELETE", "versioning"),
+        ("DELETE", "uploads"),
+        ("PUT", "location"),
+        ("PUT", "uploads"),
+        ("PUT", "policyStatus"),
+        ("HEAD", "acl"),
+        ("GET", "attributes"),
+    ] {
+        let answer = s3.bucket(method, "plain").query(part, "").send().status(405);
+        assert!(method == "HEAD" || answer.xml("Code") == "MethodNotAllowed", "{method} {part}");
+    }
+    s3.put("plain", "k", "v").done();
+    for (method, part) in [
+        ("DELETE", "acl"),
+        ("DELETE", "retention"),
+        ("DELETE", "uploads"),
+        ("PUT", "attributes"),
+        ("PUT", "uploads"),
+        ("PUT", "torrent"),
+        ("GET", "policy"),
+        ("GET", "uploads"),
+        ("HEAD", "tagging"),
+    ] {
+        let answer = s3.object(method, "plain", "k").query(part, "").send().status(405);
+        assert!(method == "HEAD" || answer.xml("Code") == "MethodNotAllowed", "{method} {part}");
+        s3.must_hold("plain", "k", b"v");
+    }
+    s3.bucket("DELETE", "plain").query("metadataConfiguration", "").send().refused(501, "NotImplemented").done();
+    s3.object("PUT", "plain", "k").query("renameObject", "").send().refused(501, "NotImplemented").done();
+    s3.must_hold("plain", "k", b"v");
+}
+
 #[test]
 fn trap_25_what_is_not_served_answers_501() {
     let store = Store::new();

@@ -101,6 +101,7 @@ impl S3Access for Admission {
         if operation == Operation::Unimplemented {
             return Err(super::unsupported(cx.s3_op().name()));
         }
+        super::subresource::check(cx.s3_op().name(), cx.uri().query())?;
         super::encryption::check(cx.method(), cx.headers())?;
         promises_no_other_body(cx)?;
         context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
