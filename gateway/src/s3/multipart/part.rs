@@ -157,8 +157,11 @@ pub(in crate::s3) fn copy_range(header: Option<&str>, size: u64) -> S3Result<std
         )
     };
     let (first, last) = text.strip_prefix("bytes=").and_then(|t| t.split_once('-')).ok_or_else(bad)?;
-    // `parse` alone would take a sign.
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    // `parse` alone would take a sign. What has more digits than a number is behind any source.
+    let digits = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
+        true if !text.is_empty() => Some(text.parse().unwrap_or(u64::MAX)),
+        _ => None,
+    };
     let (first, last) = digits(first).zip(digits(last)).ok_or_else(bad)?;
     if first > last {
         return Err(bad());
@@ -183,6 +186,8 @@ mod tests {
         for bad in ["bytes=1-", "bytes=-3", "1-3", "bytes=3-1", "bytes=0-5", "bytes=a-b", "bytes=+1-3"] {
             assert!(copy_range(Some(bad), 5).is_err(), "{bad}");
         }
+        let far = copy_range(Some("bytes=0-99999999999999999999999"), 5).unwrap_err();
+        assert_eq!(far.code(), &S3ErrorCode::InvalidRange, "it is a range, behind the end");
     }
 
     #[test]
