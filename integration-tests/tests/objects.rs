@@ -241,6 +241,9 @@ fn responses_can_be_overridden_by_signed_requests_only() {
         assert_eq!(answer.must("content-language"), "ko");
         assert_eq!(answer.must("expires"), "Fri, 02 Jan 2026 03:04:05 GMT");
     }
+    for method in ["GET", "HEAD"] {
+        s3.object(method, "meta", "k").query("response-content-type", "a\r\nb: c").send().status(400).done();
+    }
     s3.object("GET", "meta", "k")
         .query("response-content-type", "x/y")
         .anonymous()

@@ -191,7 +191,7 @@ pub(super) async fn head_object(
     let selection = object.select(input.range, input.part_number)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
-    override_headers(input, &mut output);
+    override_headers(input, &mut output)?;
     let given = expires_as_given(&req.extensions, &object);
     let mut response = with_expires(S3Response::new(output), given, input.response_expires.is_some());
     if selection.partial {
@@ -215,11 +215,15 @@ fn with_expires<T>(mut response: S3Response<T>, given: Option<String>, asked_for
 }
 
 /// What the query says of the answer's headers; of GET, `s3s` does this.
-fn override_headers(input: &HeadObjectInput, output: &mut HeadObjectOutput) {
+fn override_headers(input: &HeadObjectInput, output: &mut HeadObjectOutput) -> S3Result<()> {
     macro_rules! over {
         ($($field:ident = $wanted:ident;)*) => {$(
-            if input.$wanted.is_some() {
-                output.$field.clone_from(&input.$wanted);
+            if let Some(wanted) = &input.$wanted {
+                // What is no value of a header would else be found out too late, as a failure of the server.
+                let _value: http::HeaderValue = wanted.parse().map_err(|_| {
+                    s3s::s3_error!(InvalidRequest, "What the query asks of a header cannot stand in one")
+                })?;
+                output.$field = Some(wanted.clone());
             }
         )*};
     }
@@ -229,8 +233,11 @@ fn override_headers(input: &HeadObjectInput, output: &mut HeadObjectOutput) {
         content_encoding = response_content_encoding;
         content_language = response_content_language;
         content_type = response_content_type;
-        expires = response_expires;
     }
+    if input.response_expires.is_some() {
+        output.expires.clone_from(&input.response_expires);
+    }
+    Ok(())
 }
 
 fn conditions_of<'a>(
