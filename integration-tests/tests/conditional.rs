@@ -77,6 +77,27 @@ fn a_date_that_is_none_is_no_condition() {
     assert_eq!(wire.answer("GET").unwrap().status(200).body, b"v");
 }
 
+/// RFC 9110 section 13.1.5: a Range of an object that was replaced meanwhile is none.
+#[test]
+fn a_range_is_of_the_object_that_if_range_names() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    let etag = s3.put("cond", "k", "value").etag();
+    let modified = s3.head("cond", "k").must("last-modified").to_owned();
+    let past = Moment::now().plus(-86_400).http();
+    let other = "\"00000000000000000000000000000000\"";
+    for (value, status) in [(&*format!("\"{etag}\""), 206), (&modified, 206), (other, 200), (&past, 200)] {
+        for method in ["GET", "HEAD"] {
+            let request = s3.object(method, "cond", "k").header("range", "bytes=1-2").header("if-range", value);
+            let answer = request.send().status(status);
+            let whole = if status == 206 { &b"al"[..] } else { b"value" };
+            assert!(method == "HEAD" || answer.body == whole, "{value}");
+        }
+    }
+}
+
 /// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.
 #[test]
 fn trap_23_answers_without_a_body_have_none() {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use policy::id::VersionId;
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
-use s3s::dto::{ETagCondition, Timestamp};
+use s3s::dto::{ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use storage::catalog::{BucketRow, CommitError, CurrentRow, Precondition, Refusal};
 
@@ -55,6 +55,16 @@ impl ReadConditions<'_> {
     }
 }
 
+/// Whether a Range is meant for the object as it is: by its ETag, or by exactly its date (RFC 9110 section 13.1.5).
+pub(super) fn if_range(headers: &HeaderMap, etag: &StoredETag, modified: UtcMillis) -> bool {
+    let Some(value) = headers.get(IF_RANGE) else { return true };
+    let Ok(text) = value.to_str() else { return false };
+    match Timestamp::parse(TimestampFormat::HttpDate, text) {
+        Ok(at) => of(&at) == seconds(modified),
+        Err(_) => text.trim_matches('"') == etag.text(),
+    }
+}
+
 /// 304 has no body, but tells the ETag.
 fn not_modified(etag: &StoredETag, modified: UtcMillis) -> S3Error {
     let mut error = S3Error::new(S3ErrorCode::NotModified);
@@ -65,7 +75,7 @@ fn not_modified(etag: &StoredETag, modified: UtcMillis) -> S3Error {
     }
     let at = std::time::UNIX_EPOCH + Duration::from_millis(modified.0);
     let mut text = Vec::new();
-    if Timestamp::from(at).format(s3s::dto::TimestampFormat::HttpDate, &mut text).is_ok()
+    if Timestamp::from(at).format(TimestampFormat::HttpDate, &mut text).is_ok()
         && let Ok(value) = http::HeaderValue::from_bytes(&text)
     {
         headers.insert(http::header::LAST_MODIFIED, value);

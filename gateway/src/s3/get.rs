@@ -10,7 +10,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use storage::catalog::ManifestBody;
 
 use super::checks::{StoredChecksum, put_checksum};
-use super::conditions::ReadConditions;
+use super::conditions::{ReadConditions, if_range};
 use super::lenient::GivenExpires;
 use super::object::{OpenObject, open_object};
 use super::put::aes256;
@@ -126,7 +126,8 @@ pub(super) async fn get_object(
         input.if_unmodified_since.as_ref(),
     )
     .check(&object.values.etag, object.modified(), false)?;
-    let selection = object.select(input.range, input.part_number)?;
+    let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
+    let selection = object.select(range, input.part_number)?;
     let mut output = GetObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
     let given = expires_as_given(&req.extensions, &object);
@@ -188,7 +189,8 @@ pub(super) async fn head_object(
         input.if_unmodified_since.as_ref(),
     )
     .check(&object.values.etag, object.modified(), false)?;
-    let selection = object.select(input.range, input.part_number)?;
+    let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
+    let selection = object.select(range, input.part_number)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
     override_headers(input, &mut output)?;
