@@ -98,6 +98,26 @@ fn a_range_is_of_the_object_that_if_range_names() {
     }
 }
 
+/// Trap 21: a condition that nothing would look at is refused.
+#[test]
+fn trap_21_writes_refuse_conditions_that_they_have_not() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    s3.put("cond", "k", "v").done();
+    let date = Moment::now().plus(-86_400).http();
+    for (method, name, value) in [
+        ("PUT", "if-unmodified-since", &*date),
+        ("PUT", "if-modified-since", &date),
+        ("DELETE", "if-unmodified-since", &date),
+        ("DELETE", "if-none-match", "*"),
+    ] {
+        s3.object(method, "cond", "k").header(name, value).body("w").send().refused(501, "NotImplemented").done();
+        s3.must_hold("cond", "k", b"v");
+    }
+}
+
 /// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.
 #[test]
 fn trap_23_answers_without_a_body_have_none() {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+use http::Method;
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 use policy::id::VersionId;
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
@@ -62,6 +63,22 @@ pub(super) fn if_range(headers: &HeaderMap, etag: &StoredETag, modified: UtcMill
     match Timestamp::parse(TimestampFormat::HttpDate, text) {
         Ok(at) => of(&at) == seconds(modified),
         Err(_) => text.trim_matches('"') == etag.text(),
+    }
+}
+
+/// Dates are no conditions of S3's writes, and If-None-Match none of its deletes: refused, never ignored (S3.md
+/// trap 21).
+pub(super) fn refuse_on_writes(method: &Method, headers: &HeaderMap) -> S3Result<()> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let mut refused = vec![IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+    if *method == Method::DELETE {
+        refused.push(IF_NONE_MATCH);
+    }
+    match refused.iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => Err(super::unsupported(&format!("The header {name} on this operation"))),
+        None => Ok(()),
     }
 }
 
