@@ -85,8 +85,7 @@ impl RequestContext {
     /// A context for a request that just arrived.
     #[must_use]
     pub fn new(id: String, time: UtcMillis, source: IpAddr, agent: Option<&HeaderValue>) -> Self {
-        let kept = |v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()).chars().take(AGENT_MAX).collect();
-        let user_agent = agent.map(kept);
+        let user_agent = agent.map(|v| beginning(&String::from_utf8_lossy(v.as_bytes()), AGENT_MAX).to_owned());
         let (started, moved) = (Instant::now(), AtomicU64::new(0));
         Self { id, time, started, source, user_agent, moved, facts: Mutex::default() }
     }
@@ -119,7 +118,7 @@ impl RequestContext {
 
     /// The access key that the request claims, before its signature is checked.
     pub fn claimed(&self, access_key: &str) {
-        self.facts().claimed = Some(access_key.chars().take(128).collect());
+        self.facts().claimed = Some(beginning(access_key, 128).to_owned());
     }
 
     /// The account whose signature was verified.
@@ -360,6 +359,15 @@ impl RequestContext {
     pub fn elapsed_us(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// The first so many characters.
+fn beginning(text: &str, characters: usize) -> &str {
+    if text.len() <= characters {
+        return text;
+    }
+    let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub fn stream(
         }))
 }
 
-/// As [`stream`], for a copy: it ends as failed when the disk brings nothing of it for as long as the gateway waits.
+/// As [`stream()`], for a copy: it ends as failed when the disk brings nothing of it for as long as the gateway waits.
 ///
 /// # Errors
 /// Those of [`stream`].

@@ -20,7 +20,6 @@ use crate::error::Error;
 use crate::fold::Folds;
 use crate::keys::KeyRing;
 use crate::seal::key::random;
-use crate::seal::suite::TAG;
 use crate::seal::{SealError, SecretKey, Suite};
 
 /// What a request did: the content of an opening record (SECURITY.md rule 11).
@@ -134,6 +133,9 @@ impl Content {
     }
 }
 
+/// Room for the usual record; longer ones grow.
+const SEALED_BYTES: usize = 768;
+
 /// Log keys by tenant and session.
 type LogKeys = HashMap<(Option<TenantId>, SessionId), Arc<SecretKey>>;
 
@@ -170,12 +172,13 @@ impl Recorder {
         let kind = content.kind();
         let key = self.session_key(tenant, self.session).await?;
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let mut data = postcard::to_stdvec(content).map_err(|e| Error::Corrupt(e.to_string()))?;
-        let tag = Suite::Aes256Gcm.cipher(&key)?.seal(nonce(counter), &aad(tenant, kind, time), &mut data)?;
-        let mut sealed = Vec::with_capacity(24 + data.len() + TAG);
+        let mut sealed = Vec::with_capacity(SEALED_BYTES);
         sealed.extend_from_slice(self.session.as_bytes());
         sealed.extend_from_slice(&counter.to_be_bytes());
-        sealed.append(&mut data);
+        let begin = sealed.len();
+        let mut sealed = postcard::to_extend(content, sealed).map_err(|e| Error::Corrupt(e.to_string()))?;
+        let data = sealed.get_mut(begin..).unwrap_or_default();
+        let tag = Suite::Aes256Gcm.cipher(&key)?.seal(nonce(counter), &aad(tenant, kind, time), data)?;
         sealed.extend_from_slice(&tag);
         Ok(Record { tenant, kind, time, salt: random()?, sealed })
     }

@@ -28,6 +28,7 @@ mod metadata;
 mod multipart;
 mod object;
 mod put;
+mod query;
 pub mod signing;
 mod subresource;
 
@@ -106,7 +107,7 @@ fn unsupported(what: &str) -> S3Error {
 /// Whether the query has one of these parameters.
 fn asks_for<T>(request: &S3Request<T>, names: &[&str]) -> bool {
     let query = request.uri.query().unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| names.contains(&&*name))
+    query::parameters(query).any(|parameter| names.contains(&&*parameter.name()))
 }
 
 /// A size as S3 writes it.

@@ -88,9 +88,12 @@ impl Stack {
         let context = Arc::new(RequestContext::new(id, clock::now(), peer, agent));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let asked = Asked { path: request.uri().path().to_owned(), head: request.method() == Method::HEAD };
+        // In a box, where it stays: it is large, and hyper and the tasks move what they are given several times.
         let answer = match reads || self.tasks.len() < TASKS_MAX {
-            true => Either::Left(Arc::clone(&self).answer_on_record(request, Arc::clone(&context), asked.clone())),
-            false => Either::Right(Arc::clone(&self).record(crowded(), Arc::clone(&context), asked.clone())),
+            true => {
+                Either::Left(Box::pin(Arc::clone(&self).answer_on_record(request, Arc::clone(&context), asked.clone())))
+            }
+            false => Either::Right(Box::pin(Arc::clone(&self).record(crowded(), Arc::clone(&context), asked.clone()))),
         };
         let answer = match (reads, &answer) {
             (false, Either::Left(_)) => Either::Right(self.write(answer, context, asked)),

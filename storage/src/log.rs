@@ -86,6 +86,7 @@ struct Stored {
     tenant_count: u64,
     tenant_prev: [u8; 32],
     row_digest: Option<[u8; 32]>,
+    #[serde(with = "serde_bytes")]
     sealed: Vec<u8>,
 }
 
@@ -112,7 +113,9 @@ pub(crate) fn encode(
         row_digest,
         sealed: record.sealed,
     };
-    let bytes = postcard::to_extend(&stored, vec![VERSION])?;
+    let mut bytes = Vec::with_capacity(ROOM + stored.sealed.len());
+    bytes.push(VERSION);
+    let bytes = postcard::to_extend(&stored, bytes)?;
     *head = Head { count: stored.tenant_count, hash: leaf_hash(&bytes) };
     Ok(bytes)
 }
@@ -146,6 +149,8 @@ pub fn leaf_hash(entry: &[u8]) -> [u8; 32] {
 }
 
 const VERSION: u8 = 1;
+/// More than an entry takes beside its sealed content.
+const ROOM: usize = 160;
 
 #[cfg(test)]
 mod tests {

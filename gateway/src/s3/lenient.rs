@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use form_urlencoded::parse;
 use http::header::{AUTHORIZATION, EXPIRES, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -18,6 +17,8 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc2822;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::query::parameters;
 
 /// Headers whose date is a condition.
 const CONDITIONS: [HeaderName; 4] = [
@@ -159,7 +160,7 @@ fn date_meant(text: &str) -> Option<HeaderValue> {
 /// S3 gives back whatever a client calls Expires. What cannot stand in a header is left to `s3s`, which refuses it.
 fn given_expires(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<GivenExpires> {
     let given: Cow<'_, str> = match reads(method) {
-        true => parse(uri.query()?.as_bytes()).find(|(name, _)| name == RESPONSE_EXPIRES)?.1,
+        true => parameters(uri.query()?).find(|parameter| parameter.name() == RESPONSE_EXPIRES)?.value(),
         false => std::str::from_utf8(headers.get(EXPIRES)?.as_bytes()).ok()?.into(),
     };
     let sound = !given.is_empty() && !is_date(&given) && HeaderValue::from_str(&given).is_ok();
@@ -169,9 +170,10 @@ fn given_expires(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Give
 /// The URI without what signed it, and without an Expires that is no date.
 fn unsigned(uri: Uri) -> S3Result<Uri> {
     let kept = |pair: &&str| {
-        let Some((name, value)) = parse(pair.as_bytes()).next() else { return true };
+        let Some(parameter) = parameters(pair).next() else { return true };
+        let name = parameter.name();
         let signs = name.get(..6).is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
-        !signs && (name != RESPONSE_EXPIRES || is_date(&value))
+        !signs && (name != RESPONSE_EXPIRES || is_date(&parameter.value()))
     };
     let Some(query) = uri.query() else { return Ok(uri) };
     let query: Vec<&str> = query.split('&').filter(kept).collect();

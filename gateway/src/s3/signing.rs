@@ -12,6 +12,8 @@ use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc2822;
 use time::macros::format_description;
 
+use super::query::parameters;
+
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_DATE_FORMAT: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 /// A presigned URL lives at most a week.
@@ -79,8 +81,7 @@ pub fn is_form<B>(request: &Request<B>) -> bool {
     request.method() == Method::POST && kind.to_ascii_lowercase().starts_with("multipart/form-data")
 }
 
-/// What of a query concerns signatures. Names and values are decoded as `s3s` decodes them: an escaped name
-/// is the same name, and would else go unseen here and be obeyed there.
+/// What of a query concerns signatures.
 #[derive(Default)]
 struct Parameters<'a> {
     presigned: bool,
@@ -95,13 +96,13 @@ impl<'a> Parameters<'a> {
     fn read(query: &'a str) -> Self {
         let mut found = Self::default();
         let (mut signature, mut access_key) = (false, false);
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
+        for parameter in parameters(query) {
+            match &*parameter.name() {
                 "X-Amz-Signature" => found.presigned = true,
-                "X-Amz-SignedHeaders" => found.signed_headers = value,
-                "X-Amz-Credential" => found.credential = value,
-                "X-Amz-Date" => found.date = value,
-                "X-Amz-Expires" => found.expires = value,
+                "X-Amz-SignedHeaders" => found.signed_headers = parameter.value(),
+                "X-Amz-Credential" => found.credential = parameter.value(),
+                "X-Amz-Date" => found.date = parameter.value(),
+                "X-Amz-Expires" => found.expires = parameter.value(),
                 "Signature" => signature = true,
                 "AWSAccessKeyId" => access_key = true,
                 _ => {}

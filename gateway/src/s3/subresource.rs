@@ -3,6 +3,7 @@
 
 use s3s::S3Result;
 
+use super::query::{Parameter, parameters};
 use super::unsupported;
 
 /// Operations on a bucket, an object or the service itself.
@@ -63,7 +64,7 @@ const UNKNOWN: [&str; 5] =
 /// Refuses to take a request on a part for one on the whole.
 pub(super) fn check(operation: &str, query: Option<&str>) -> S3Result<()> {
     let Some(query) = query.filter(|_| PLAIN.contains(&operation)) else { return Ok(()) };
-    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+    for name in parameters(query).map(Parameter::name) {
         if let Some(name) = UNKNOWN.iter().find(|unknown| **unknown == name) {
             return Err(unsupported(name));
         }

@@ -44,6 +44,7 @@ pub struct CurrentRow {
     /// When it was committed.
     pub modified: UtcMillis,
     /// Sealed ETag and checksums.
+    #[serde(with = "serde_bytes")]
     pub list_values: Vec<u8>,
     /// SHA-256 of the version row's stored bytes.
     pub digest: [u8; 32],
@@ -83,14 +84,18 @@ pub struct VersionRow {
     /// Plaintext bytes.
     pub size: u64,
     /// Wrapped version key.
+    #[serde(with = "serde_bytes")]
     pub envelope: Vec<u8>,
     /// Its bodies, in order.
     pub bodies: Vec<ManifestBody>,
     /// Sealed manifest, which proves `bodies`.
+    #[serde(with = "serde_bytes")]
     pub manifest: Vec<u8>,
     /// Sealed metadata.
+    #[serde(with = "serde_bytes")]
     pub metadata: Vec<u8>,
     /// Sealed list values, as in the current row.
+    #[serde(with = "serde_bytes")]
     pub list_values: Vec<u8>,
 }
 
@@ -123,6 +128,7 @@ pub struct ManifestBody {
     /// Where it lies.
     pub location: Location,
     /// Wrapped data key.
+    #[serde(with = "serde_bytes")]
     pub envelope: Vec<u8>,
 }
 
@@ -196,10 +202,13 @@ pub struct UploadRow {
     /// Who began it.
     pub initiator: PrincipalId,
     /// Version key, wrapped for the upload.
+    #[serde(with = "serde_bytes")]
     pub envelope: Vec<u8>,
     /// Sealed metadata of the object to be.
+    #[serde(with = "serde_bytes")]
     pub metadata: Vec<u8>,
     /// What was fixed about checksums.
+    #[serde(with = "serde_bytes")]
     pub checksum: Vec<u8>,
 }
 
@@ -215,6 +224,7 @@ pub struct PartRow {
     /// Its body.
     pub body: ManifestBody,
     /// Sealed MD5 and checksum.
+    #[serde(with = "serde_bytes")]
     pub values: Vec<u8>,
 }
 
