@@ -4,6 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use integration_tests::clock::Moment;
+use integration_tests::sums::{base64, md5};
 use integration_tests::wire::Wire;
 use integration_tests::{Client, Store};
 
@@ -52,7 +53,8 @@ fn a_date_that_is_none_is_no_condition() {
         for name in ["if-modified-since", "if-unmodified-since"] {
             assert_eq!(get_with(&s3, name, date), 200, "{name}: {date}");
             assert_eq!(s3.object("HEAD", "cond", "k").header(name, date).send().status, 200, "{name}: {date}");
-            assert_eq!(copy_with(name, date), 200, "{name}: {date}");
+            // Nothing is written as if nobody had asked.
+            assert_eq!(copy_with(name, date), 400, "{name}: {date}");
             let strangers = s3.object("GET", "cond", "k").anonymous().header(name, date);
             strangers.send().refused(403, "AccessDenied").done();
         }
@@ -61,6 +63,9 @@ fn a_date_that_is_none_is_no_condition() {
         assert_eq!(get_with(&s3, "if-unmodified-since", date), 412, "{date}");
         assert_eq!(get_with(&s3, "if-modified-since", date), 200, "{date}");
         assert_eq!(copy_with("if-unmodified-since", date), 412, "{date}");
+        s3.get("cond", "copy").refused(404, "NoSuchKey").done();
+        assert_eq!(copy_with("if-modified-since", date), 200, "{date}");
+        s3.object("DELETE", "cond", "copy").send().status(204).done();
     }
     let both = s3.object("GET", "cond", "k").header("if-modified-since", "soon").header("range", "bytes=9-2");
     assert_eq!(both.send().status(200).body, b"v");
@@ -106,16 +111,58 @@ fn trap_21_writes_refuse_conditions_that_they_have_not() {
     let s3 = server.client();
     s3.make_bucket("cond");
     s3.put("cond", "k", "v").done();
+    s3.put("cond", "other", "w").done();
     let date = Moment::now().plus(-86_400).http();
-    for (method, name, value) in [
-        ("PUT", "if-unmodified-since", &*date),
-        ("PUT", "if-modified-since", &date),
-        ("DELETE", "if-unmodified-since", &date),
-        ("DELETE", "if-none-match", "*"),
-    ] {
-        s3.object(method, "cond", "k").header(name, value).body("w").send().refused(501, "NotImplemented").done();
-        s3.must_hold("cond", "k", b"v");
+    for date in [&*date, "soon", "2024-05-01T00:00:00Z", "784111777", "Sun Nov  6 08:49:37 1994"] {
+        for name in ["if-unmodified-since", "if-modified-since"] {
+            for request in [
+                s3.object("PUT", "cond", "k").body("w"),
+                s3.object("PUT", "cond", "k").header("x-amz-copy-source", "/cond/other"),
+                s3.object("DELETE", "cond", "k"),
+            ] {
+                request.header(name, date).send().refused(501, "NotImplemented").done();
+                s3.must_hold("cond", "k", b"v");
+            }
+        }
     }
+    s3.object("DELETE", "cond", "k").header("if-none-match", "*").send().refused(501, "NotImplemented").done();
+    s3.must_hold("cond", "k", b"v");
+}
+
+/// Trap 21: the conditions of PutObject are not those of what S3 knows no conditions of.
+#[test]
+fn trap_21_operations_without_conditions_refuse_them() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("cond");
+    s3.make_bucket("empty");
+    s3.put("cond", "k", "v").done();
+    let upload = s3.begin("cond", "up");
+    let part = || s3.part("cond", "up", &upload, 1);
+    let keys = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let md5 = base64(&md5(keys.as_bytes()));
+    for (name, value) in [("if-none-match", "*"), ("if-match", "\"00000000000000000000000000000000\"")] {
+        for (what, request) in [
+            ("UploadPart", part().body("part")),
+            ("UploadPartCopy", part().header("x-amz-copy-source", "/cond/k")),
+            ("CreateMultipartUpload", s3.object("POST", "cond", "up").query("uploads", "")),
+            ("AbortMultipartUpload", s3.object("DELETE", "cond", "up").query("uploadId", &upload)),
+            ("DeleteObjects", s3.bucket("POST", "cond").query("delete", "").header("content-md5", &md5).body(keys)),
+            ("CreateBucket", s3.bucket("PUT", "another")),
+            ("DeleteBucket", s3.bucket("DELETE", "empty")),
+        ] {
+            let answer = request.header(name, value).send();
+            assert_eq!(answer.status, 501, "{what} with {name}: {}", answer.text());
+        }
+    }
+    s3.must_hold("cond", "k", b"v");
+    s3.bucket("HEAD", "empty").send().status(200).done();
+    s3.bucket("HEAD", "another").send().status(404).done();
+    let uploads = s3.bucket("GET", "cond").query("uploads", "").send().status(200);
+    assert_eq!(uploads.xml_all("UploadId"), [&*upload]);
+    let parts = s3.object("GET", "cond", "up").query("uploadId", &upload).send().status(200);
+    assert!(parts.xml_all("ETag").is_empty());
 }
 
 /// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.

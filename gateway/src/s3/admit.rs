@@ -103,7 +103,7 @@ impl S3Access for Admission {
         }
         super::subresource::check(cx.s3_op().name(), cx.uri().query())?;
         super::encryption::check(cx.method(), cx.headers())?;
-        super::conditions::refuse_on_writes(cx.method(), cx.headers())?;
+        super::conditions::refuse_on_writes(cx.s3_op().name(), cx.method(), cx.headers())?;
         promises_no_other_body(cx)?;
         context.permitted(Admitted { permit, account, bucket, source: source.flatten() });
         if missing {

@@ -48,7 +48,7 @@ fn page() -> String {
          trailers, CRC32, CRC32C, CRC64NVME, SHA1, SHA256 and Content-MD5, conditional reads, writes and deletes.\n\
          A frame (chunk) of an `aws-chunked` body may be as long as the body; a signed one is verified at its end, and nothing is\n\
          stored unless all are what was signed. A line of the framing has at most 1,024 bytes, and there are at most 16 trailers.\n\
-         A Range that is none, and a date of a condition that is none, are not there; an Expires comes back as it was given.\n\n\
+         A Range that is none, and a date of a read's condition that is none, are not there; an Expires comes back as it was given.\n\n\
          ## Refused inside served operations\n\
          SSE-C, SSE-KMS, Object Lock, tags, website redirects and appends: 501 NotImplemented. ACLs that are not private: 400.\n\
          Signature Version 2: 400. An XML document in `aws-chunked` frames: 501.\n\n\

@@ -66,15 +66,16 @@ pub(super) fn if_range(headers: &HeaderMap, etag: &StoredETag, modified: UtcMill
     }
 }
 
-/// Dates are no conditions of S3's writes, and If-None-Match none of its deletes: refused, never ignored (S3.md
-/// trap 21).
-pub(super) fn refuse_on_writes(method: &Method, headers: &HeaderMap) -> S3Result<()> {
+/// Dates are no conditions of S3's writes, and ETags are those of few: refused, never ignored (S3.md trap 21).
+pub(super) fn refuse_on_writes(operation: &str, method: &Method, headers: &HeaderMap) -> S3Result<()> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return Ok(());
     }
     let mut refused = vec![IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
-    if *method == Method::DELETE {
-        refused.push(IF_NONE_MATCH);
+    match operation {
+        "PutObject" | "CopyObject" | "CompleteMultipartUpload" => {}
+        "DeleteObject" => refused.push(IF_NONE_MATCH),
+        _ => refused.extend([IF_MATCH, IF_NONE_MATCH]),
     }
     match refused.iter().find(|name| headers.contains_key(*name)) {
         Some(name) => Err(super::unsupported(&format!("The header {name} on this operation"))),

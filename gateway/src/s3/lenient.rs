@@ -1,6 +1,6 @@
 //! Values that S3 ignores, or takes as they are, where `s3s` refuses the request: a Range that is none or counts
-//! further than there are numbers, the date of a condition that is none (RFC 9110 sections 13.1.3, 13.1.4 and 14.1.2),
-//! an Expires that is any text. A signature covers them, so `s3s` verifies the request as it came; then it is asked
+//! further than there are numbers, the date of a read's condition that is none (RFC 9110 sections 13.1.3, 13.1.4 and
+//! 14.1.2), an Expires that is any text. A signature covers them, so `s3s` verifies the request as it came; then it is asked
 //! once more with what it means, for the account whose signature that was.
 
 use std::borrow::Cow;
@@ -20,10 +20,10 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::query::parameters;
 
-/// Headers whose date is a condition.
-const CONDITIONS: [HeaderName; 4] = [
-    IF_MODIFIED_SINCE,
-    IF_UNMODIFIED_SINCE,
+/// Headers whose date is a condition of a read.
+const OF_READS: [HeaderName; 2] = [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+/// The same of a copy, on its source.
+const OF_COPIES: [HeaderName; 2] = [
     HeaderName::from_static("x-amz-copy-source-if-modified-since"),
     HeaderName::from_static("x-amz-copy-source-if-unmodified-since"),
 ];
@@ -117,10 +117,15 @@ fn meant(method: &Method, headers: &HeaderMap) -> Vec<(HeaderName, Option<Header
     {
         changes.push((RANGE, range.to_str().ok().and_then(range_meant)));
     }
-    for name in CONDITIONS {
+    for name in if reads(method) { OF_READS } else { OF_COPIES } {
         let Some(date) = headers.get(&name).filter(|date| !date.is_empty()) else { continue };
-        if !date.to_str().is_ok_and(is_date) {
-            changes.push((name, date.to_str().ok().and_then(date_meant)));
+        if date.to_str().is_ok_and(is_date) {
+            continue;
+        }
+        let date = date.to_str().ok().and_then(date_meant);
+        // A copy must not lose its condition: `s3s` refuses a date that is none, and two of them.
+        if reads(method) || (date.is_some() && headers.get_all(&name).iter().count() == 1) {
+            changes.push((name, date));
         }
     }
     changes
@@ -202,6 +207,34 @@ mod tests {
         }
         for text in ["", "soon", "1994-11-06T08:49:37Z", "784111777", "Sun, 36 Nov 1994 08:49:37 GMT", "Someday, "] {
             assert_eq!(meant(text), None, "{text}");
+        }
+    }
+
+    /// Only a read goes on without a condition that is none.
+    #[test]
+    fn writes_keep_their_conditions() {
+        let late = "Sun Nov  6 08:49:37 1994";
+        let changes = |method: Method, name: &HeaderName, dates: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for date in dates {
+                headers.append(name.clone(), HeaderValue::from_static(date));
+            }
+            meant(&method, &headers).into_iter().map(|(_, date)| date.is_some()).collect::<Vec<_>>()
+        };
+        for name in &OF_READS {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(changes(method.clone(), name, &["soon"]), [false]);
+                assert_eq!(changes(method, name, &[late]), [true]);
+            }
+            for method in [Method::PUT, Method::POST, Method::DELETE] {
+                assert!(changes(method.clone(), name, &["soon"]).is_empty());
+                assert!(changes(method, name, &[late]).is_empty());
+            }
+        }
+        for name in &OF_COPIES {
+            assert_eq!(changes(Method::PUT, name, &[late]), [true]);
+            assert!(changes(Method::PUT, name, &["soon"]).is_empty());
+            assert!(changes(Method::PUT, name, &[late, "soon"]).is_empty());
         }
     }
 
