@@ -89,6 +89,36 @@ fn a_part_is_not_taken_for_the_whole() {
     s3.must_hold("plain", "k", b"v");
 }
 
+/// `s3s` takes half of what names a part, or a part of an empty key, for one on the whole.
+#[test]
+fn half_of_what_names_a_part_is_no_whole() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("plain");
+    s3.make_bucket("empty");
+    s3.put("plain", "k", "v").done();
+    s3.put("plain", "source", "w").done();
+    for (name, value) in [("partNumber", "2"), ("uploadId", "X"), ("uploadId", "")] {
+        for request in [
+            s3.object("PUT", "plain", "k").body("w"),
+            s3.object("PUT", "plain", "k").header("x-amz-copy-source", "/plain/source"),
+            s3.bucket("DELETE", "empty"),
+            s3.object("DELETE", "empty", ""),
+            s3.bucket("PUT", "another"),
+            s3.bucket("GET", "plain"),
+        ] {
+            request.query(name, value).send().refused(400, "InvalidArgument").done();
+            s3.must_hold("plain", "k", b"v");
+        }
+    }
+    s3.object("DELETE", "plain", "k").query("partNumber", "2").send().refused(400, "InvalidArgument").done();
+    s3.object("HEAD", "plain", "k").query("uploadId", "X").send().status(400).done();
+    s3.must_hold("plain", "k", b"v");
+    s3.bucket("HEAD", "empty").send().status(200).done();
+    s3.bucket("HEAD", "another").send().status(404).done();
+}
+
 #[test]
 fn trap_25_what_is_not_served_answers_501() {
     let store = Store::new();

@@ -14,7 +14,7 @@ use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use super::conditions;
 use super::framing::{Content, frames};
 use super::metadata::{ListValues, ObjectMetadata, read_metadata, refuse_unsupported};
-use super::{Call, asks_for, unsupported};
+use super::{Call, unsupported};
 use crate::clock;
 use crate::context::RequestContext;
 use crate::error::Error;
@@ -52,10 +52,6 @@ pub(super) async fn put_object(
     mut req: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
     refuse_unsupported!(req.input)?;
-    // Half of what names a part: `s3s` takes the part for a whole object.
-    if asks_for(&req, &["uploadId", "partNumber"]) {
-        return Err(s3s::s3_error!(InvalidArgument, "A part needs both partNumber and uploadId"));
-    }
     if req.input.write_offset_bytes.is_some() {
         return Err(unsupported("Appending to an object"));
     }

@@ -1,5 +1,6 @@
 //! What a query names of a bucket or an object. `s3s` finds an operation by the names that belong to one, and takes a
-//! request with any other for one on the bucket or the object itself: `DELETE /bucket?acl` would delete the bucket.
+//! request with any other for one on the bucket or the object itself: `DELETE /bucket?acl` would delete the bucket. So
+//! it does with half of what names a part of an upload, or with an upload of an empty key.
 
 use s3s::S3Result;
 
@@ -64,7 +65,11 @@ const UNKNOWN: [&str; 5] =
 /// Refuses to take a request on a part for one on the whole.
 pub(super) fn check(operation: &str, query: Option<&str>) -> S3Result<()> {
     let Some(query) = query.filter(|_| PLAIN.contains(&operation)) else { return Ok(()) };
+    let reads_parts = matches!(operation, "GetObject" | "HeadObject");
     for name in parameters(query).map(Parameter::name) {
+        if name == "uploadId" || (name == "partNumber" && !reads_parts) {
+            return Err(s3s::s3_error!(InvalidArgument, "A part needs both partNumber and uploadId"));
+        }
         if let Some(name) = UNKNOWN.iter().find(|unknown| **unknown == name) {
             return Err(unsupported(name));
         }
