@@ -130,8 +130,8 @@ fn one_source_has_no_more_than_its_share_of_them() {
             serves(&mut wire).then_some(wire)
         })
     });
-    let mut third = from(1);
-    assert!(third.closed(), "half of four are there");
+    // Three of four are no more than there may be, and would be served.
+    assert!(!serves(&mut from(1)), "half of four are there");
     assert!(serves(&mut from(2)), "another source");
     assert!(serves(&mut first) && serves(&mut second));
     assert!(server.metric("connections_refused") >= 1.0);
