@@ -69,7 +69,7 @@ impl Activity {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request begins; it ends when what this gives is dropped. One that came whole and `goes_on` whoever listens
+    /// A request begins; it ends when what this gives is dropped. One without a body that `goes_on` whoever listens
     /// is answered to a peer that sends no more.
     pub(crate) fn begin(self: &Arc<Self>, goes_on: bool) -> UnderWay {
         let mut facts = self.facts();
