@@ -152,17 +152,22 @@ fn trap_21_operations_without_conditions_refuse_them() {
             ("CreateBucket", s3.bucket("PUT", "another")),
             ("DeleteBucket", s3.bucket("DELETE", "empty")),
         ] {
+            // AWS's common runtime sends If-Match with every request of an upload in parts.
+            let expected = match what {
+                "UploadPart" | "CreateMultipartUpload" if name == "if-match" => 200,
+                "AbortMultipartUpload" if name == "if-match" => 204,
+                _ => 501,
+            };
             let answer = request.header(name, value).send();
-            assert_eq!(answer.status, 501, "{what} with {name}: {}", answer.text());
+            assert_eq!(answer.status, expected, "{what} with {name}: {}", answer.text());
         }
     }
     s3.must_hold("cond", "k", b"v");
     s3.bucket("HEAD", "empty").send().status(200).done();
     s3.bucket("HEAD", "another").send().status(404).done();
     let uploads = s3.bucket("GET", "cond").query("uploads", "").send().status(200);
-    assert_eq!(uploads.xml_all("UploadId"), [&*upload]);
-    let parts = s3.object("GET", "cond", "up").query("uploadId", &upload).send().status(200);
-    assert!(parts.xml_all("ETag").is_empty());
+    let uploads = uploads.xml_all("UploadId");
+    assert!(uploads.len() == 1 && uploads[0] != upload, "{uploads:?}");
 }
 
 /// Trap 23: 304 has no body; errors of HEAD have none; 412 of GET is XML.

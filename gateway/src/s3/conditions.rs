@@ -74,7 +74,8 @@ pub(super) fn refuse_on_writes(operation: &str, method: &Method, headers: &Heade
     let mut refused = vec![IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
     match operation {
         "PutObject" | "CopyObject" | "CompleteMultipartUpload" => {}
-        "DeleteObject" => refused.push(IF_NONE_MATCH),
+        // AWS's common runtime sends If-Match with every request of an upload in parts; the last of them obeys it.
+        "DeleteObject" | "CreateMultipartUpload" | "UploadPart" | "AbortMultipartUpload" => refused.push(IF_NONE_MATCH),
         _ => refused.extend([IF_MATCH, IF_NONE_MATCH]),
     }
     match refused.iter().find(|name| headers.contains_key(*name)) {
