@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use policy::place::Place;
+use policy::time::UtcMillis;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -24,6 +25,7 @@ const SKEW: Duration = Duration::minutes(5);
 pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
+    ends: UtcMillis,
 }
 
 impl std::fmt::Debug for Authority {
@@ -48,7 +50,8 @@ impl Authority {
         let secret = Zeroizing::new(pair.serialize_pem());
         write(key, secret.as_bytes(), 0o600)?;
         write(certificate, pem.as_bytes(), 0o644)?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair)?, pem })
+        let ends = ends(&pem).map_err(|why| malformed(certificate, why))?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair)?, pem, ends })
     }
 
     /// Reads a CA that was made before.
@@ -60,13 +63,20 @@ impl Authority {
         let secret = Zeroizing::new(read(key)?);
         let secret = std::str::from_utf8(&secret).map_err(|e| malformed(key, e))?;
         let pair = KeyPair::from_pem(secret).map_err(|e| malformed(key, e))?;
-        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).map_err(|e| malformed(certificate, e))?, pem })
+        let ends = ends(&pem).map_err(|why| malformed(certificate, why))?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).map_err(|e| malformed(certificate, e))?, pem, ends })
     }
 
     /// Its certificate.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// When it ends, and with it all that it signed.
+    #[must_use]
+    pub const fn ends(&self) -> UtcMillis {
+        self.ends
     }
 
     /// Signs a node's identity and writes it. Without a place the certificate makes no claim, and the
@@ -91,7 +101,8 @@ impl Authority {
         self.issue(params, validity(NODE_LIFE), (certificate, key))
     }
 
-    /// Signs a TLS server certificate for names and addresses and writes it.
+    /// Signs a TLS server certificate for names and addresses and writes it; says how long it holds, which is no longer
+    /// than the CA itself does.
     ///
     /// # Errors
     /// `Make` or `Io`.
@@ -101,12 +112,14 @@ impl Authority {
         life: Validity,
         certificate: &Path,
         key: &Path,
-    ) -> Result<(), CertError> {
+    ) -> Result<Validity, CertError> {
+        let life = Validity { not_after: life.not_after.min(self.ends), ..life };
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "gotgan");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params, life.ends(), (certificate, key))
+        self.issue(params, life.ends(), (certificate, key))?;
+        Ok(life)
     }
 
     fn issue(
@@ -123,6 +136,11 @@ impl Authority {
         write(key, secret.as_bytes(), 0o600)?;
         write(certificate, format!("{pem}{}", self.pem).as_bytes(), 0o644)
     }
+}
+
+fn ends(pem: &str) -> Result<UtcMillis, String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| e.to_string())?;
+    Ok(Validity::of(&pem.parse_x509().map_err(|e| e.to_string())?).not_after)
 }
 
 fn validity(life: Duration) -> (OffsetDateTime, OffsetDateTime) {

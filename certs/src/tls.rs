@@ -47,7 +47,7 @@ impl ServerCertificate {
         Ok(())
     }
 
-    /// How long the certificate in use holds: the server's own, not those that signed it.
+    /// How long the chain in use holds: from when the server's own does, until the first in it ends.
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.current.read().unwrap_or_else(PoisonError::into_inner).validity
@@ -84,9 +84,14 @@ fn read(certificate: &Path, key: &Path) -> Result<Current, CertError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|e| malformed(certificate, e))?;
-    let Some(first) = chain.first() else { return Err(malformed(certificate, "no certificate in it")) };
-    let (_, parsed) = x509_parser::parse_x509_certificate(first).map_err(|e| malformed(certificate, e))?;
-    let validity = Validity::of(&parsed);
+    let mut validity: Option<Validity> = None;
+    for one in &chain {
+        let (_, parsed) = x509_parser::parse_x509_certificate(one).map_err(|e| malformed(certificate, e))?;
+        let own = Validity::of(&parsed);
+        let signed = validity.unwrap_or(own);
+        validity = Some(Validity { not_after: signed.not_after.min(own.not_after), ..signed });
+    }
+    let validity = validity.ok_or_else(|| malformed(certificate, "no certificate in it"))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| malformed(key, e))?;
     let shown = CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|e| malformed(key, e))?;
     Ok(Current { shown: Arc::new(shown), validity })
@@ -123,5 +128,30 @@ mod tests {
         std::fs::write(at("s.pem"), "none").unwrap();
         assert!(served.reload().is_err() && served.validity() == life(2));
         assert!(ServerCertificate::load(&at("ca.pem"), &at("s.key")).is_err(), "key of another certificate");
+    }
+
+    #[test]
+    fn a_chain_ends_with_the_first_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let begun = UtcMillis(1_700_000_000_000);
+        let life = |days: u64| Validity::begun(begun, Duration::from_secs(days * 86_400));
+        let names = || vec!["localhost".to_owned()];
+        let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
+        let other = Authority::create(&at("other.pem"), &at("other.key")).unwrap();
+        ca.issue_server(names(), life(90), &at("s.pem"), &at("s.key")).unwrap();
+        other.issue_server(names(), life(30), &at("i.pem"), &at("i.key")).unwrap();
+        let [leaf, signer] = ["s.pem", "i.pem"].map(|name| std::fs::read_to_string(at(name)).unwrap());
+        std::fs::write(at("chain.pem"), leaf + &signer).unwrap();
+        let served = ServerCertificate::load(&at("chain.pem"), &at("s.key")).unwrap();
+        assert_eq!(served.validity(), life(30));
+        // What its own CA signs does not outlive it.
+        let given = ca.issue_server(names(), life(9000), &at("s.pem"), &at("s.key")).unwrap();
+        assert_eq!(given, Validity { not_after: ca.ends(), ..life(9000) });
+        let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
+        assert_eq!(served.validity(), given);
+        let (_, leaf) = x509_parser::pem::parse_x509_pem(&std::fs::read(at("s.pem")).unwrap()).unwrap();
+        assert_eq!(Validity::of(&leaf.parse_x509().unwrap()), given);
+        assert_eq!(Authority::load(&at("ca.pem"), &at("ca.key")).unwrap().ends(), ca.ends());
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::error::Error;
 use crate::record::{Content, Folded, Recorder};
 use crate::source::source_of;
 
@@ -63,6 +64,8 @@ pub(crate) struct Folds {
     state: Mutex<State>,
     writers: TaskTracker,
     closing: watch::Sender<bool>,
+    /// What could not be written, as far as that is known.
+    left: Mutex<Vec<Folded>>,
 }
 
 /// None is every source beyond [`SOURCES`], and every one when there is little space.
@@ -98,7 +101,12 @@ impl std::fmt::Debug for Fold {
 
 impl Default for Folds {
     fn default() -> Self {
-        Self { state: Mutex::default(), writers: TaskTracker::new(), closing: watch::channel(false).0 }
+        Self {
+            state: Mutex::default(),
+            writers: TaskTracker::new(),
+            closing: watch::channel(false).0,
+            left: Mutex::default(),
+        }
     }
 }
 
@@ -150,6 +158,11 @@ impl Folds {
         self.closing.send_replace(true);
         self.writers.close();
         self.writers.wait().await;
+    }
+
+    /// What is still to be written after the end.
+    pub(crate) fn take_left(&self) -> Vec<Folded> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -234,7 +247,7 @@ async fn write(recorder: &Arc<Recorder>, (kind, source): Key, began: UtcMillis) 
     metrics::counter!("gotgan_folded_requests_total", "kind" => kind.name()).increment(fold.count);
     let mut digest = [0; 32];
     digest.copy_from_slice(fold.digest.finish().as_ref());
-    let content = Content::Folded(Folded {
+    let folded = Folded {
         kind: kind.name().to_owned(),
         source: match source {
             None => "others".to_owned(),
@@ -245,11 +258,17 @@ async fn write(recorder: &Arc<Recorder>, (kind, source): Key, began: UtcMillis) 
         first: fold.first,
         last: fold.last,
         digest,
-    });
-    let outcome = recorder.append(None, clock::now(), &content).await;
+    };
+    let outcome = recorder.append(None, clock::now(), &Content::Folded(folded.clone())).await;
     if let Err(error) = &outcome {
         tracing::error!(%error, count = fold.count, "requests without a record");
         metrics::counter!("gotgan_unrecorded_total").increment(fold.count);
+        let mut left = recorder.folds.left.lock().unwrap_or_else(PoisonError::into_inner);
+        // Few: one whose record cannot be written waits, but for those that were begun before. One that is late
+        // gets there by itself.
+        if !matches!(error, Error::Stalled) && left.len() < 2 * SOURCES {
+            left.push(folded);
+        }
     }
     fold.written.send_replace(Some(outcome.is_ok()));
 }

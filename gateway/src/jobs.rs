@@ -2,8 +2,8 @@
 //! certificates and at the node's identity again. Each is paced, and stops with the server.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use certs::identity::verify_node;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -13,6 +13,7 @@ use storage::condition::Condition;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::anew::Brake;
 use crate::clock;
 use crate::gateway::Gateway;
 use crate::node;
@@ -20,6 +21,10 @@ use crate::serve::tell;
 use crate::tls::Tls;
 
 const ROUND: Duration = Duration::from_secs(2);
+/// Of a disk that a compaction could fill, and empty again, in less than a round.
+const ROUND_NEAR_FULL: Duration = Duration::from_millis(250);
+/// Between two tries to write what a broken database would have to.
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Steps of reclaiming per round: at most 8 chunks of 4 MiB each, so 64 MiB/s.
 const RECLAIM_STEPS: usize = 4;
 /// Chunks scrubbed per round: 8 MiB/s at most.
@@ -36,9 +41,30 @@ pub struct Jobs {
     /// Certificate of the node and of the CA.
     pub identity: [PathBuf; 2],
     /// Told when another start would mend what a full disk broke.
-    pub again: Arc<Notify>,
+    pub again: Arc<Again>,
     /// Samples of histograms wait there until somebody tidies up.
     pub metrics: PrometheusHandle,
+}
+
+/// Whether and when there is another start.
+#[derive(Debug)]
+pub struct Again {
+    /// Told when it is time.
+    pub now: Notify,
+    brake: Mutex<Brake>,
+}
+
+impl Again {
+    /// Of a process that took the place of another so many times.
+    #[must_use]
+    pub fn new(starts: u32) -> Self {
+        Self { now: Notify::new(), brake: Mutex::new(Brake::new(starts)) }
+    }
+
+    /// What puts it off.
+    pub fn brake(&self) -> MutexGuard<'_, Brake> {
+        self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Jobs {
@@ -74,17 +100,46 @@ impl Jobs {
     }
 
     /// A database that found no space takes no more writes (`docs/decisions/0004`): another start mends it, which
-    /// is asked for when there is space.
+    /// is asked for when a file can be written beside each, and not soon after the start before.
     async fn look_after_databases(&self, mut stop: watch::Receiver<bool>) {
-        while goes_on(&mut stop).await {
+        let (mut round, mut told, mut probed) = (ROUND, false, None::<Instant>);
+        while goes_on_after(round, &mut stop).await {
             let (catalog, chunks) = (Arc::clone(&self.catalog), Arc::clone(&self.gateway.chunks));
-            let look = tokio::task::spawn_blocking(move || [catalog.condition(), chunks.condition()]);
-            let Ok(conditions) = look.await else { continue };
-            let ready = |condition| matches!(condition, Condition::Sound | Condition::Mendable);
-            if conditions.contains(&Condition::Mendable) && conditions.into_iter().all(ready) {
-                tracing::warn!("the disk was full and has space again: the server begins anew");
-                return self.again.notify_one();
+            let look = tokio::task::spawn_blocking(move || {
+                ([catalog.condition(), chunks.condition()], catalog.is_near_full() || chunks.is_near_full())
+            });
+            let Ok((conditions, near_full)) = look.await else { continue };
+            round = if near_full { ROUND_NEAR_FULL } else { ROUND };
+            if conditions == [Condition::Sound; 2] {
+                continue;
             }
+            let left = {
+                let mut brake = self.again.brake();
+                brake.broken();
+                brake.left()
+            };
+            if !conditions.contains(&Condition::Broken) && !told {
+                tracing::error!(?left, "a database found no space: the server begins anew when there is some");
+                told = true;
+            }
+            let ready = |condition| matches!(condition, Condition::Sound | Condition::Mendable);
+            let due = left.is_zero() && probed.is_none_or(|at| at.elapsed() >= PROBE_AGAIN);
+            if !due || !conditions.contains(&Condition::Mendable) || !conditions.into_iter().all(ready) {
+                continue;
+            }
+            let (catalog, chunks) = (Arc::clone(&self.catalog), Arc::clone(&self.gateway.chunks));
+            let probe = tokio::task::spawn_blocking(move || catalog.probe().and_then(|()| chunks.probe()));
+            match probe.await {
+                Ok(Ok(())) => {
+                    tracing::warn!("the disk was full and has space again: the server begins anew");
+                    return self.again.now.notify_one();
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the disk says that it has space, but nothing can be written")
+                }
+                Err(error) => tracing::error!(%error, "it is not known whether the disk has space"),
+            }
+            probed = Some(Instant::now());
         }
     }
 
@@ -139,8 +194,12 @@ async fn look_after_tls(mut tls: Option<Tls>, mut stop: watch::Receiver<bool>) {
 
 /// Waits for the next round; false when there is none.
 async fn goes_on(stop: &mut watch::Receiver<bool>) -> bool {
+    goes_on_after(ROUND, stop).await
+}
+
+async fn goes_on_after(round: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
-        () = tokio::time::sleep(ROUND) => true,
+        () = tokio::time::sleep(round) => true,
         _ = stop.wait_for(|stop| *stop) => false,
     }
 }

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod accounts;
 mod activity;
 pub mod admin;
+pub mod anew;
 pub mod bootstrap;
 pub mod clock;
 pub mod command;

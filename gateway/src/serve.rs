@@ -15,14 +15,16 @@ use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
 use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
+use storage::condition::Condition;
 use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{ConnectionLimits, Listener};
 use crate::admin::{Admin, Routes};
+use crate::anew::Handover;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, Limits};
@@ -31,7 +33,7 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::home::{Home, HomeError};
 use crate::identity::Identities;
-use crate::jobs::Jobs;
+use crate::jobs::{Again, Jobs};
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::opened::OpenedVersions;
@@ -85,6 +87,11 @@ pub enum ServeError {
         "{0} is not a loopback address and --danger-plain-http is not given: plain HTTP would show secrets and data to the network; set tls.names (own CA) or tls.certificate and tls.key"
     )]
     Plain(SocketAddr),
+    /// A database takes no more writes.
+    #[error(
+        "a database takes no more writes, and nothing was closed: what was acknowledged is there at the next start"
+    )]
+    Broken,
     /// Metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -99,14 +106,14 @@ pub enum ServeError {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Ended {
     /// As it was told to.
     Stopped,
     /// A full disk broke a database, and there is space again: this process shall end, and another begin. Nothing was
     /// closed, as a database that waits for itself would not: whoever opens it next finds what a kill leaves.
-    Again,
+    Again(Handover),
 }
 
 /// A server that is ready to run.
@@ -119,6 +126,7 @@ pub struct Server {
     listeners: [Listener; 2],
     tls: Option<Tls>,
     metrics: PrometheusHandle,
+    again: Arc<Again>,
     /// What the first person needs; only at the first start.
     pub first: Option<Bootstrap>,
     /// URL of the S3 interface.
@@ -134,11 +142,16 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Opens everything, with another secret for the first administrator if that is wanted. The root key is checked first, so a wrong one changes nothing.
+    /// Opens everything, with another secret for the first administrator if that is wanted. The root key is checked
+    /// first, so a wrong one changes nothing. What the process before handed over is put on record.
     ///
     /// # Errors
     /// [`ServeError`] says what is wrong.
-    pub async fn open(config: &Config, replace_administrator_secret: bool) -> Result<Self, ServeError> {
+    pub async fn open(
+        config: &Config,
+        replace_administrator_secret: bool,
+        handed: &Handover,
+    ) -> Result<Self, ServeError> {
         harden();
         let now = clock::now();
         // Before anything is made: an address that may not or cannot be had leaves no trace on disk.
@@ -182,6 +195,7 @@ impl Server {
             patience,
         });
         tell(&gateway, "session-opened", &format!("session {session}, node in {place}")).await?;
+        take_over(&gateway, handed).await?;
         if let Some(event) = &issued.event {
             tell(&gateway, "identity-issued", event).await?;
         }
@@ -202,6 +216,7 @@ impl Server {
             listeners: [s3, admin],
             tls: certificate,
             metrics,
+            again: Arc::new(Again::new(handed.starts)),
             first,
             s3: s3_url,
             admin_url,
@@ -214,13 +229,12 @@ impl Server {
     /// What could not be closed cleanly.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Result<Ended, ServeError> {
         let (stop, stopped) = watch::channel(false);
-        let again = Arc::new(Notify::new());
         let jobs = Jobs {
             gateway: Arc::clone(&self.gateway),
             catalog: Arc::clone(&self.catalog),
             tls: self.tls,
             identity: node::files(&self.home),
-            again: Arc::clone(&again),
+            again: Arc::clone(&self.again),
             metrics: self.metrics.clone(),
         };
         let jobs = jobs.start(&stopped);
@@ -235,22 +249,31 @@ impl Server {
         let mut signal = pin!(signal);
         let begins_anew = tokio::select! {
             () = signal.as_mut() => false,
-            () = again.notified() => true,
+            () = self.again.now.notified() => true,
         };
         tracing::info!("stopping: requests under way finish first");
         stop.send_replace(true);
-        // Jobs may wait for the database that is broken.
-        for task in [Some(s3), Some(admin), Some(jobs).filter(|_| !begins_anew)].into_iter().flatten() {
+        for task in [s3, admin] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a task ended in a panic");
             }
         }
+        // They may wait for a database that is broken.
+        match tokio::time::timeout(RECORDS_TIME, jobs).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a task ended in a panic"),
+            Err(_) => tracing::warn!("a job without an end is left behind"),
+        }
         drain([self.stack.tasks(), admin_side.tasks()], &self.gateway).await;
-        // Unless somebody said meanwhile that it shall end.
-        if begins_anew && signal.now_or_never().is_none() {
-            // To be dropped they would wait for their databases.
+        if !is_sound(&self.catalog, &self.gateway).await {
+            let left = self.gateway.recorder.folds.take_left();
+            // To be closed or dropped they would wait for their databases.
             std::mem::forget((self.catalog, self.gateway));
-            return Ok(Ended::Again);
+            // Unless somebody said meanwhile that it shall end.
+            return match begins_anew && signal.now_or_never().is_none() {
+                true => Ok(Ended::Again(Handover::new(self.again.brake().next(), left))),
+                false => Err(ServeError::Broken),
+            };
         }
         tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;
         self.gateway.chunks.shutdown().await?;
@@ -258,6 +281,13 @@ impl Server {
         tracing::info!(data = %self.home.bootstrap().parent().unwrap_or(std::path::Path::new("")).display(), "stopped");
         Ok(Ended::Stopped)
     }
+}
+
+/// Whether both databases take writes; one that does not even say so in time does not.
+async fn is_sound(catalog: &Arc<RocksCatalog>, gateway: &Gateway) -> bool {
+    let (catalog, chunks) = (Arc::clone(catalog), Arc::clone(&gateway.chunks));
+    let look = tokio::task::spawn_blocking(move || [catalog.condition(), chunks.condition()] == [Condition::Sound; 2]);
+    matches!(tokio::time::timeout(RECORDS_TIME, look).await, Ok(Ok(true)))
 }
 
 /// Waits for requests and records under way, in moderation.
@@ -284,6 +314,22 @@ const fn admin_opening(now: UtcMillis, fresh: bool) -> UtcMillis {
 pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result<(), Error> {
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     gateway.recorder.append(None, clock::now(), &content).await?;
+    Ok(())
+}
+
+/// Puts on record what the process before counted and could not write.
+async fn take_over(gateway: &Gateway, handed: &Handover) -> Result<(), Error> {
+    if handed.starts == 0 {
+        return Ok(());
+    }
+    let (starts, folds, beyond) = (handed.starts, handed.folds.len(), handed.beyond);
+    let detail = format!(
+        "start {starts} of this process after a full disk; {folds} records of counted requests follow; {beyond} further requests have none"
+    );
+    tell(gateway, "begun-anew", &detail).await?;
+    for fold in &handed.folds {
+        gateway.recorder.append(None, clock::now(), &Content::Folded(fold.clone())).await?;
+    }
     Ok(())
 }
 

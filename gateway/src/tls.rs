@@ -110,8 +110,22 @@ impl Own {
     }
 
     fn sign(&self, now: UtcMillis) -> Result<(), CertError> {
-        let ([ca, ca_key], [certificate, key]) = (&self.ca, &self.files);
-        Authority::load(ca, ca_key)?.issue_server(self.names.clone(), Validity::begun(now, LIFE), certificate, key)
+        let [certificate, key] = &self.files;
+        self.authority()?.issue_server(self.names.clone(), Validity::begun(now, LIFE), certificate, key)?;
+        Ok(())
+    }
+
+    fn authority(&self) -> Result<Authority, CertError> {
+        let [ca, key] = &self.ca;
+        Authority::load(ca, key)
+    }
+
+    /// Signs the next; false where that would end no later, as the CA itself does, and where the clock is right.
+    fn sign_next(&self, validity: Validity, now: UtcMillis) -> Result<bool, CertError> {
+        if validity.not_before <= now && self.authority()?.ends() <= validity.not_after {
+            return Ok(false);
+        }
+        self.sign(now).map(|()| true)
     }
 
     /// True when there is another.
@@ -120,15 +134,21 @@ impl Own {
             return false;
         }
         let ends = rfc3339(validity.not_after);
-        match self.sign(now) {
-            Ok(()) => {
+        let wait = UtcMillis(now.0.saturating_add(u64::try_from(TRY_AGAIN.as_millis()).unwrap_or(0)));
+        match self.sign_next(validity, now) {
+            Ok(true) => {
                 tracing::info!(ends, "the own CA signed the next TLS certificate: a third of the life was left");
                 self.wait = UtcMillis(0);
                 true
             }
+            Ok(false) => {
+                tracing::error!(ends, "the own CA ends, and the TLS certificate with it");
+                self.wait = wait;
+                false
+            }
             Err(error) => {
                 tracing::error!(%error, ends, "the TLS certificate is not renewed yet");
-                self.wait = UtcMillis(now.0.saturating_add(u64::try_from(TRY_AGAIN.as_millis()).unwrap_or(0)));
+                self.wait = wait;
                 false
             }
         }
@@ -172,6 +192,10 @@ mod tests {
         assert_eq!(look(500), Validity::begun(day(250), LIFE), "not asked for again at once");
         assert_eq!(look(501), Validity::begun(day(501), LIFE));
         assert_eq!(look(0), Validity::begun(day(0), LIFE), "a clock that was wrong");
+        // Ten years: the CA ends, and nothing that it signs holds longer.
+        let last = look(3500);
+        assert!(last.not_before < day(3500) && last.not_after < day(3651), "{last:?}");
+        assert_eq!((look(3600), look(3649)), (last, last), "another would end no later");
     }
 
     #[test]

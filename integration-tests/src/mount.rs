@@ -48,8 +48,17 @@ impl Drop for Small {
 /// Mounts an empty file system of so many bytes on a folder.
 #[must_use]
 pub fn small(on: &Path, bytes: u64) -> Small {
-    let size = format!("size={bytes}");
-    let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(on).status();
+    small_with(on, &format!("size={bytes}"))
+}
+
+/// Mounts an empty file system of so many bytes and files on a folder.
+#[must_use]
+pub fn small_of_files(on: &Path, bytes: u64, files: u64) -> Small {
+    small_with(on, &format!("size={bytes},nr_inodes={files}"))
+}
+
+fn small_with(on: &Path, size: &str) -> Small {
+    let done = Command::new("mount").args(["-t", "tmpfs", "-o", size, "none"]).arg(on).status();
     assert!(done.is_ok_and(|status| status.success()), "{} is not mounted", on.display());
     Small(on.to_owned())
 }

@@ -132,6 +132,13 @@ impl Store {
         self.spawn(command, &[]).unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
     }
 
+    /// Starts a server from another copy of the binary; it must come up.
+    #[must_use]
+    pub fn start_copy(&self, copy: &Path) -> Server {
+        let started = self.spawn(Command::new(copy), &[]);
+        started.unwrap_or_else(|r| panic!("the server ended with {}: {}", r.status, r.said))
+    }
+
     /// Takes over the root key of another store, whose data was put here.
     pub fn copy_root_from(&self, folder: &Path) {
         let own = self.root_key();

@@ -1,12 +1,12 @@
 //! A disk that fills up: what adds something is refused in a way that clients understand, reads and deletes go
 //! on and are on record to the last, and nothing is lost.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
 use integration_tests::clock::until;
-use integration_tests::mount::{free, in_own_namespace, small};
+use integration_tests::mount::{free, in_own_namespace, small, small_of_files};
 use integration_tests::noise::body;
 use integration_tests::sums::{base64, md5, md5_hex};
 use integration_tests::wire::Wire;
@@ -146,6 +146,20 @@ fn large_record(s3: &Client) -> u16 {
     s3.bucket("POST", "full").query("delete", "").header("content-md5", &sum).body(document).send().status
 }
 
+/// Others take all that is left, again and again, until the first record that is not written. Gives the number of those
+/// that were.
+fn break_it(s3: &Client, others: &Others) -> usize {
+    let mut taken = 0;
+    loop {
+        others.leave(0);
+        if large_record(s3) != 200 {
+            return taken;
+        }
+        taken += 1;
+        assert!(taken < 400, "the disk is full, and records are written all the same");
+    }
+}
+
 /// Others take what was kept too, in the moment between a look at the disk and the write.
 #[test]
 fn a_database_that_found_no_space_takes_writes_again_when_there_is_some() {
@@ -170,24 +184,26 @@ fn a_database_that_found_no_space_takes_writes_again_when_there_is_some() {
         })
         .collect();
     until("some are written", || (s3.get("full", "race/1/20").status == 200).then_some(()));
-    let mut taken = 0;
-    loop {
-        others.leave(0);
-        if large_record(&s3) != 200 {
-            break;
-        }
-        taken += 1;
-        assert!(taken < 400, "the disk is full, and records are written all the same");
-    }
+    let taken = break_it(&s3, &others);
     let written: Vec<u32> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
     assert_eq!(server.admin("/readyz").status, 503);
     assert_eq!(server.admin("/healthz").status, 200, "it waits for space");
     s3.get("full", "inline").refused(503, "ServiceUnavailable").done();
     s3.object("PUT", "full", "new").body("x").send().refused(503, "ServiceUnavailable").done();
 
+    // They are counted, also by the process that could not write that down.
+    for _ in 0..3 {
+        s3.object("GET", "full", "inline").anonymous().send().refused(503, "ServiceUnavailable").done();
+    }
+
     others.go();
     server.await_another_start();
     assert_eq!(server.pid(), process, "whoever watches it sees no end");
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap();
+    assert_eq!(name.trim(), "gotgan");
+    let folds = server.records_of("refusals");
+    let counted: u64 = folds.iter().map(|fold| fold["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 3, "{folds:?}");
     let s3 = server.client();
     s3.must_hold("full", "inline", &body(1, 50_000));
     s3.must_hold("full", "chunks", &body(2, 6 << 20));
@@ -252,5 +268,93 @@ fn strangers_do_not_use_up_the_space_that_is_kept_for_records() {
     others.go();
     until("what waited is on record", || (folded() == 12).then_some(()));
     until("all is as it was", || (stranger(1) == [403] && alone() > 3).then_some(()));
+    server.stop();
+}
+
+fn copy_of_binary(store: &Store) -> PathBuf {
+    let copy = store.home().join("gotgan");
+    std::fs::copy(integration_tests::server::binary(), &copy).unwrap();
+    copy
+}
+
+/// A package that is upgraded puts another file in the place of the one that runs.
+#[test]
+fn a_server_whose_file_was_exchanged_begins_anew_as_what_it_is() {
+    if !in_own_namespace("a_server_whose_file_was_exchanged_begins_anew_as_what_it_is") {
+        return;
+    }
+    let store = Store::new();
+    let _disk = small(store.home(), DISK);
+    let copy = copy_of_binary(&store);
+    let mut server = store.start_copy(&copy);
+    let s3 = server.client();
+    s3.make_bucket("full");
+    s3.put("full", "inline", body(1, 50_000)).done();
+    let next = store.home().join("next");
+    std::fs::write(&next, "#!/bin/false\n").unwrap();
+    let others = Others::of(&store);
+    break_it(&s3, &others);
+    std::fs::rename(&next, &copy).unwrap();
+    others.go();
+    server.await_another_start();
+    server.client().must_hold("full", "inline", &body(1, 50_000));
+    server.stop();
+}
+
+/// Nobody is left waiting for a process that neither serves nor ends.
+#[test]
+fn a_server_that_cannot_begin_anew_ends_with_an_error() {
+    if !in_own_namespace("a_server_that_cannot_begin_anew_ends_with_an_error") {
+        return;
+    }
+    for told_to_end in [false, true] {
+        let store = Store::new();
+        let _disk = small(store.home(), DISK);
+        let copy = copy_of_binary(&store);
+        let mut server = store.start_copy(&copy);
+        let s3 = server.client();
+        s3.make_bucket("full");
+        s3.put("full", "inline", body(1, 50_000)).done();
+        let others = Others::of(&store);
+        break_it(&s3, &others);
+        if told_to_end {
+            server.ask_to_end();
+        } else {
+            std::fs::set_permissions(&copy, Permissions::from_mode(0o600)).unwrap();
+            others.go();
+        }
+        assert_eq!(server.wait().code(), Some(1), "{}", server.said());
+        others.go();
+        store.start().client().must_hold("full", "inline", &body(1, 50_000));
+    }
+}
+
+/// A disk may have free blocks, and no space for one more file.
+#[test]
+fn a_disk_without_files_to_make_is_full() {
+    if !in_own_namespace("a_disk_without_files_to_make_is_full") {
+        return;
+    }
+    let store = Store::new();
+    let _disk = small_of_files(store.home(), 2 * DISK, 4096);
+    let mut server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("full");
+    s3.put("full", "inline", body(1, 50_000)).done();
+    let others = store.home().join("files");
+    std::fs::create_dir(&others).unwrap();
+    let fill = || (0..).take_while(|n| File::create_new(others.join(n.to_string())).is_ok()).count();
+    assert!(fill() > 1000);
+    let mut taken = 0;
+    while large_record(&s3) == 200 {
+        taken += 1;
+        assert!(taken < 400, "no file can be made, and records are written all the same");
+    }
+    until("it waits for space", || server.said().contains("begins anew when there is some").then_some(()));
+    std::fs::remove_dir_all(&others).unwrap();
+    server.await_another_start();
+    server.client().must_hold("full", "inline", &body(1, 50_000));
+    let on_record = server.records_of("DeleteObjects").len();
+    assert!(on_record == taken || on_record == taken + 1, "{on_record} of {taken}");
     server.stop();
 }

@@ -387,7 +387,8 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<ControlItem>, CatalogError>;
-    /// What is left of its disk, and for whom. Whatever adds nothing is taken as long as anything can be written.
+    /// What is left of its disk, and for whom. Whatever adds nothing is taken as long as anything can be written; when
+    /// nothing can any more, this is the last.
     fn space(&self) -> Space;
     /// Whether changes that add something are taken.
     fn has_room(&self) -> bool {

@@ -255,6 +255,20 @@ impl ChunkStore {
         self.shared.index.condition(&self.shared.poisoned)
     }
 
+    /// Whether something can be written where the index lies.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn probe(&self) -> std::io::Result<()> {
+        self.shared.index.probe()
+    }
+
+    /// Whether that disk is so full that it has to be looked at often.
+    #[must_use]
+    pub fn is_near_full(&self) -> bool {
+        self.shared.index.is_near_full()
+    }
+
     /// Finishes what waits, flushes and stops.
     ///
     /// # Errors

@@ -47,6 +47,10 @@ impl Poison {
     /// How the database stands. It asks the disk, and the database whether it failed beside all writes: what it
     /// could not flush or compact stops writes later, without an error of theirs.
     pub(crate) fn condition(&self, db: &Database, reserve: &Reserve) -> Condition {
+        if self.0.get().is_none() {
+            // Remembered: when a compaction has failed, what it wrote is gone.
+            reserve.look();
+        }
         if self.0.get().is_none()
             && db.has_failed_beside()
             && self.set_for("a flush or a compaction failed", reserve.was_short())

@@ -5,7 +5,7 @@
 //! Space is looked at by whoever is about to write, at most every `MOMENT`.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -19,8 +19,15 @@ use rustix::io::Errno;
 const MARGIN: u64 = 256 << 20;
 /// Blocks that are kept: about 90,000 records; or an eighth of a small disk.
 const KEPT: u64 = 64 << 20;
+/// Files that a start may make; or an eighth of a small disk's.
+const FILES: u64 = 256;
+/// Less, and a flush or a compaction may be what took the rest: what it wrote is gone before anybody looks.
+const NEAR: u64 = 1 << 30;
 const MOMENT: Duration = Duration::from_millis(100);
 const FILE: &str = "reserve";
+/// Written to see whether that goes; more than file systems put off or keep elsewhere.
+const PROBE: &str = "probe";
+const PROBE_BYTES: usize = 4 << 20;
 
 /// What is left of a disk, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +64,8 @@ enum Kept {
 struct Disk {
     size: u64,
     free: u64,
+    /// Files that may still be made, and how many there may be in all; none where that has no bound.
+    files: Option<(u64, u64)>,
 }
 
 impl Reserve {
@@ -113,19 +122,45 @@ impl Reserve {
     /// Whether so little was free, now or at any look before, that the database itself may have found too little.
     #[must_use]
     pub fn was_short(&self) -> bool {
-        self.short.load(Ordering::Acquire) || disk(&self.dir).is_ok_and(|disk| disk.free < disk.margin() / 2)
+        self.short.load(Ordering::Acquire) || disk(&self.dir).is_ok_and(Disk::is_short)
     }
 
-    /// Whether there is space now for what a database does when it is opened.
+    /// Whether a compaction could fill the disk between two looks that are far apart.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        disk(&self.dir).is_ok_and(|disk| disk.free < 2 * disk.near())
+    }
+
+    /// Whether the disk says that there is space now for what a database does when it is opened.
     #[must_use]
     pub fn has_space_again(&self) -> bool {
-        disk(&self.dir).is_ok_and(|disk| disk.free > disk.margin())
+        disk(&self.dir).is_ok_and(|disk| disk.free > disk.margin() && disk.has_files())
+    }
+
+    /// Writes and syncs a file: a disk may have free blocks, and no space for what describes them.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn probe(&self) -> io::Result<()> {
+        let path = self.dir.join(PROBE);
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let mut bytes = vec![0; PROBE_BYTES];
+            // Nothing that a file system could make small.
+            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+            file.write_all(&bytes)?;
+            file.sync_all()
+        })();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => written.and(Err(error)),
+            _ => written,
+        }
     }
 
     fn look_at(&self, disk: Disk) {
         let margin = disk.margin();
         let kept = self.kept();
-        if disk.free < margin / 2 {
+        if disk.is_short() {
             self.short.store(true, Ordering::Release);
         }
         if kept == Kept::Yes && disk.free < margin / 2 {
@@ -209,6 +244,19 @@ impl Disk {
         }
     }
 
+    /// Whether that may be why a flush or a compaction failed.
+    fn is_short(self) -> bool {
+        self.free < self.near() || !self.has_files()
+    }
+
+    const fn near(self) -> u64 {
+        if self.size / 8 < NEAR { self.size / 8 } else { NEAR }
+    }
+
+    fn has_files(self) -> bool {
+        self.files.is_none_or(|(left, all)| left > FILES.min(all / 8))
+    }
+
     const fn margin(self) -> u64 {
         if self.size / 8 < MARGIN { self.size / 8 } else { MARGIN }
     }
@@ -221,7 +269,8 @@ impl Disk {
 fn disk(dir: &Path) -> io::Result<Disk> {
     let disk = statvfs(dir)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-    Ok(Disk { size: bytes(disk.f_blocks), free: bytes(disk.f_bavail) })
+    let files = (disk.f_files > 0).then_some((disk.f_favail, disk.f_files));
+    Ok(Disk { size: bytes(disk.f_blocks), free: bytes(disk.f_bavail), files })
 }
 
 #[cfg(test)]
@@ -239,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let reserve = Reserve::open(dir.path()).unwrap();
         let look = |free: u64| {
-            reserve.look_at(Disk { size: 100 * GIB, free });
+            reserve.look_at(Disk { size: 100 * GIB, free, files: None });
             (reserve.space(), kept(dir.path()))
         };
         assert_eq!(look(GIB), (Space::Room, KEPT));
@@ -255,7 +304,7 @@ mod tests {
     #[test]
     fn what_is_kept_stays_so_when_a_fairly_full_disk_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = |free: u64| Disk { size: 100 * GIB, free };
+        let disk = |free: u64| Disk { size: 100 * GIB, free, files: None };
         drop(Reserve::open_on(dir.path(), disk(GIB)));
         for free in [MARGIN / 2, MARGIN, MARGIN + 1, MARGIN + KEPT / 2, MARGIN + KEPT] {
             let reserve = Reserve::open_on(dir.path(), disk(free));
@@ -277,21 +326,42 @@ mod tests {
         File::create(dir.path().join(FILE)).unwrap().set_len(KEPT).unwrap();
         let blocks = || std::fs::metadata(dir.path().join(FILE)).unwrap().blocks() * 512;
         assert!(blocks() < KEPT, "the file has holes");
-        let reserve = Reserve::open_on(dir.path(), Disk { size: 100 * GIB, free: MARGIN });
+        let reserve = Reserve::open_on(dir.path(), Disk { size: 100 * GIB, free: MARGIN, files: None });
         assert_eq!(reserve.kept(), Kept::Yes);
         assert!(blocks() >= KEPT);
     }
 
     #[test]
     fn where_no_blocks_can_be_kept_half_of_the_margin_is_the_last() {
-        let space = |free: u64| Disk { size: 100 * GIB, free }.space(Kept::Never);
+        let space = |free: u64| Disk { size: 100 * GIB, free, files: None }.space(Kept::Never);
         let expected = [Space::Room, Space::Little, Space::Last];
         assert_eq!([MARGIN + 1, MARGIN / 2, MARGIN / 2 - 1].map(space), expected);
     }
 
     #[test]
     fn a_small_disk_keeps_a_share() {
-        let small = Disk { size: 80 << 20, free: 0 };
+        let small = Disk { size: 80 << 20, free: 0, files: None };
         assert_eq!((small.margin(), small.kept()), (10 << 20, 10 << 20));
+    }
+
+    #[test]
+    fn a_disk_without_files_to_make_has_no_space() {
+        let short = |left: u64, all: u64| Disk { size: 100 * GIB, free: 50 * GIB, files: Some((left, all)) }.is_short();
+        assert_eq!([short(FILES, 1 << 20), short(FILES + 1, 1 << 20)], [true, false]);
+        assert_eq!([short(10, 80), short(11, 80)], [true, false], "a small one");
+        let near = |free: u64| Disk { size: 100 * GIB, free, files: None }.is_short();
+        assert_eq!([near(GIB - 1), near(GIB)], [true, false]);
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::open_on(dir.path(), Disk { size: 100 * GIB, free: 0, files: None });
+        // Of a kill.
+        std::fs::write(dir.path().join(PROBE), "left").unwrap();
+        reserve.probe().unwrap();
+        assert!(!dir.path().join(PROBE).exists());
+        std::fs::create_dir(dir.path().join(PROBE)).unwrap();
+        assert!(reserve.probe().is_err());
     }
 }

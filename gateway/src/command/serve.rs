@@ -1,13 +1,15 @@
 //! `gotgan serve`.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{CommandError, print};
+use crate::anew::Handover;
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
 use crate::serve::{Ended, Server};
@@ -116,10 +118,15 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(CommandError::new)?;
-    runtime.block_on(async {
+    let handed = Handover::received();
+    if handed.starts > 0 {
+        name_process();
+    }
+    let done = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::new)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::new)?;
-        let server = Server::open(&config, args.replace_administrator_secret).await.map_err(CommandError::new)?;
+        let server =
+            Server::open(&config, args.replace_administrator_secret, &handed).await.map_err(CommandError::new)?;
         if let Some(first) = &server.first {
             welcome(first, &config)?;
         }
@@ -129,23 +136,55 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
                 _ = terminate.recv() => {}
             }
         };
-        match server.run(stop).await.map_err(CommandError::new)? {
-            Ended::Stopped => Ok(()),
-            // Here, for the runtime would wait for threads that wait for a broken database.
-            Ended::Again => Err(begin_anew()),
-        }
-    })
+        server.run(stop).await.map_err(CommandError::new)
+    });
+    let done = match done {
+        Ok(Ended::Stopped) => return Ok(()),
+        Ok(Ended::Again(handover)) => Err(begin_anew(&handover)),
+        Err(error) => Err(error),
+    };
+    // To be dropped it would wait for threads that wait for a broken database.
+    runtime.shutdown_background();
+    done
 }
 
 /// Puts another process in the place of this one, as whoever started it would when it ends, with the same arguments
 /// but for what is done once. Returns when that is not possible; then it is up to whoever started it.
-fn begin_anew() -> CommandError {
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--replace-administrator-secret");
-    let failed = match std::env::current_exe() {
-        Ok(program) => std::process::Command::new(program).args(arguments).exec(),
-        Err(error) => error,
+fn begin_anew(handover: &Handover) -> CommandError {
+    let failed = |why: &dyn std::fmt::Display| {
+        CommandError::new(format!("a full disk broke a database, and the server could not begin anew: {why}"))
     };
-    CommandError::new(format!("a full disk broke a database, and the server could not begin anew: {failed}"))
+    let (name, value) = match handover.variable() {
+        Ok(variable) => variable,
+        Err(error) => return failed(&error),
+    };
+    let execute = |program: &Path| {
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new(program);
+        if let Some(own) = arguments.next() {
+            command.arg0(own);
+        }
+        command.args(arguments.filter(|argument| argument != "--replace-administrator-secret"));
+        command.env(&name, &value).exec()
+    };
+    // What runs, also when another version was put in its place meanwhile: that one starts when somebody says so.
+    let error = execute(Path::new("/proc/self/exe"));
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return failed(&error);
+    }
+    match std::env::current_exe() {
+        Ok(program) => failed(&execute(&program)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// As `ps` shows it: after [`begin_anew`] that would be `exe`.
+fn name_process() {
+    let own = std::env::args_os().next().map(PathBuf::from);
+    let Some(name) = own.as_deref().and_then(Path::file_name) else { return };
+    if let Err(error) = std::fs::write("/proc/self/comm", name.as_encoded_bytes()) {
+        tracing::debug!(%error, "the name of the process");
+    }
 }
 
 fn log_to_stderr(config: &Config) -> Result<(), CommandError> {

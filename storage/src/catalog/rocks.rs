@@ -174,6 +174,20 @@ impl RocksCatalog {
         self.shared.poisoned.condition(&self.shared.db, &self.shared.reserve)
     }
 
+    /// Whether something can be written where it lies.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn probe(&self) -> std::io::Result<()> {
+        self.shared.reserve.probe()
+    }
+
+    /// Whether its disk is so full that it has to be looked at often.
+    #[must_use]
+    pub fn is_near_full(&self) -> bool {
+        self.shared.reserve.is_near()
+    }
+
     /// Sessions that are known, oldest first.
     ///
     /// # Errors
@@ -444,11 +458,11 @@ impl Catalog for RocksCatalog {
     }
 
     fn space(&self) -> Space {
-        self.shared.reserve.look()
+        if self.shared.poisoned.get().is_some() { Space::Last } else { self.shared.reserve.look() }
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        if !self.has_room() && commit.change.adds() {
+        if self.shared.reserve.look() != Space::Room && commit.change.adds() {
             return Err(CommitError::Refused(Refusal::Full));
         }
         let Change::DeleteBucket { bucket } = commit.change else { return self.queue(commit).await };

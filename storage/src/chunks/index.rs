@@ -150,6 +150,16 @@ impl Index {
         poison.condition(&self.db, &self.reserve)
     }
 
+    /// Whether something can be written where it lies.
+    pub fn probe(&self) -> std::io::Result<()> {
+        self.reserve.probe()
+    }
+
+    /// Whether its disk has to be looked at often.
+    pub fn is_near_full(&self) -> bool {
+        self.reserve.is_near()
+    }
+
     /// Every segment file that holds chunks.
     pub fn files(&self) -> Result<Vec<(u64, FileRow)>, StoreError> {
         let mut out = Vec::new();
