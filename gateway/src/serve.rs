@@ -15,7 +15,6 @@ use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
 use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
-use storage::condition::Condition;
 use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
@@ -49,6 +48,8 @@ const CHUNKS_IN_FLIGHT: u32 = 16;
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// How long closing records may take after the last request.
 const RECORDS_TIME: Duration = Duration::from_secs(10);
+/// What is in memory is written within this when the server stops.
+const CLOSE_TIME: Duration = Duration::from_secs(60);
 
 /// The server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -265,29 +266,34 @@ impl Server {
             Err(_) => tracing::warn!("a job without an end is left behind"),
         }
         drain([self.stack.tasks(), admin_side.tasks()], &self.gateway).await;
-        if !is_sound(&self.catalog, &self.gateway).await {
+        if let Err(error) = close(&self.catalog, &self.gateway).await {
             let left = self.gateway.recorder.folds.take_left();
             // To be closed or dropped they would wait for their databases.
             std::mem::forget((self.catalog, self.gateway));
             // Unless somebody said meanwhile that it shall end.
             return match begins_anew && signal.now_or_never().is_none() {
                 true => Ok(Ended::Again(Handover::new(self.again.brake().next(), left))),
-                false => Err(ServeError::Broken),
+                false => Err(error),
             };
         }
-        tell(&self.gateway, "session-closed", &format!("session {}", self.gateway.session)).await?;
-        self.gateway.chunks.shutdown().await?;
-        self.catalog.shutdown(clock::now()).await?;
         tracing::info!(data = %self.home.bootstrap().parent().unwrap_or(std::path::Path::new("")).display(), "stopped");
         Ok(Ended::Stopped)
     }
 }
 
-/// Whether both databases take writes; one that does not even say so in time does not.
-async fn is_sound(catalog: &Arc<RocksCatalog>, gateway: &Gateway) -> bool {
-    let (catalog, chunks) = (Arc::clone(catalog), Arc::clone(&gateway.chunks));
-    let look = tokio::task::spawn_blocking(move || [catalog.condition(), chunks.condition()] == [Condition::Sound; 2]);
-    matches!(tokio::time::timeout(RECORDS_TIME, look).await, Ok(Ok(true)))
+/// Closes the session and both databases, unless one takes no more writes.
+async fn close(catalog: &RocksCatalog, gateway: &Gateway) -> Result<(), ServeError> {
+    if catalog.health().is_err() || gateway.chunks.health().is_err() {
+        return Err(ServeError::Broken);
+    }
+    let closed = async {
+        tell(gateway, "session-closed", &format!("session {}", gateway.session)).await?;
+        gateway.chunks.shutdown().await?;
+        catalog.shutdown(clock::now()).await?;
+        Ok(())
+    };
+    // What failed beside all writes, a flush for instance, may be waited for without end.
+    tokio::time::timeout(CLOSE_TIME, closed).await.unwrap_or(Err(ServeError::Broken))
 }
 
 /// Waits for requests and records under way, in moderation.
