@@ -89,7 +89,7 @@ pub fn stream(
 /// As [`stream()`], for a copy: it ends as failed when the disk brings nothing of it for as long as the gateway waits.
 ///
 /// # Errors
-/// Those of [`stream`].
+/// Those of [`stream()`].
 pub fn patiently(
     gateway: &Gateway,
     source: Source,
