@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use integration_tests::clock::{until, within};
 use integration_tests::disk::files;
 use integration_tests::noise::body;
-use integration_tests::{Outgoing, Store};
+use integration_tests::{Outgoing, Server, Store};
 use rustix::fs::{Advice, fadvise};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -43,6 +43,25 @@ fn shim(dir: &Path) -> PathBuf {
     library
 }
 
+/// A store whose disk does not answer `what` while the file is there that comes with it.
+fn stalling(what: &str) -> (Store, PathBuf) {
+    let mut store = Store::new();
+    let stalls = store.home().join("stalls");
+    let library = shim(store.home());
+    store.set("LD_PRELOAD", library.to_str().unwrap());
+    store.set(what, stalls.to_str().unwrap());
+    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    (store, stalls)
+}
+
+fn stall_reads(server: &Server, stalls: &Path) {
+    std::fs::write(stalls, "").unwrap();
+    // What is in the page cache needs no disk.
+    for file in files(server.data()) {
+        fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    }
+}
+
 /// Its answer is 503 when patience ends, and not long after.
 fn turned_away(request: &Outgoing<'_>) {
     let begun = Instant::now();
@@ -53,12 +72,7 @@ fn turned_away(request: &Outgoing<'_>) {
 
 #[test]
 fn nobody_waits_for_ever_for_a_disk() {
-    let mut store = Store::new();
-    let stalls = store.home().join("stalls");
-    let library = shim(store.home());
-    store.set("LD_PRELOAD", library.to_str().unwrap());
-    store.set("STALL", stalls.to_str().unwrap());
-    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let (store, stalls) = stalling("STALL");
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("disk");
@@ -102,30 +116,20 @@ fn nobody_waits_for_ever_for_a_disk() {
 #[test]
 fn a_copy_does_not_hang_on_its_source() {
     const SIZE: usize = 32 << 20;
-    let mut store = Store::new();
-    let stalls = store.home().join("stalls");
-    let library = shim(store.home());
-    store.set("LD_PRELOAD", library.to_str().unwrap());
-    store.set("STALL_READS", stalls.to_str().unwrap());
-    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let (store, stalls) = stalling("STALL_READS");
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("disk");
     let data = body(4, SIZE);
     s3.put("disk", "k", data.clone()).done();
     let upload = s3.begin("disk", "parts");
-    std::fs::write(&stalls, "").unwrap();
-    // What is in the page cache needs no disk.
-    for file in files(server.data()) {
-        fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
-    }
     let copy = s3.object("PUT", "disk", "copy").header("x-amz-copy-source", "/disk/k");
     let part = s3.part("disk", "parts", &upload, 1).header("x-amz-copy-source", "/disk/k");
-    std::thread::scope(|scope| {
-        for request in [&copy, &part] {
-            scope.spawn(|| turned_away(request));
-        }
-    });
+    // One after the other: the kernel reads ahead for the first, and the second would find that.
+    for request in [&copy, &part] {
+        stall_reads(&server, &stalls);
+        turned_away(request);
+    }
     for operation in ["CopyObject", "UploadPartCopy"] {
         let record = within(PATIENCE, "a record", || server.records_of(operation).pop());
         assert_eq!((&record["status"], &record["error"]), (&503.into(), &"ServiceUnavailable".into()), "{record}");
@@ -142,12 +146,7 @@ fn a_copy_does_not_hang_on_its_source() {
 #[test]
 fn an_answer_does_not_hang_in_its_middle() {
     const SIZE: usize = 64 << 20;
-    let mut store = Store::new();
-    let stalls = store.home().join("stalls");
-    let library = shim(store.home());
-    store.set("LD_PRELOAD", library.to_str().unwrap());
-    store.set("STALL_READS", stalls.to_str().unwrap());
-    store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());
+    let (store, stalls) = stalling("STALL_READS");
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("disk");
@@ -155,11 +154,7 @@ fn an_answer_does_not_hang_in_its_middle() {
     s3.put("disk", "k", data.clone()).done();
     let (mut wire, head) = s3.object("GET", "disk", "k").open().unwrap();
     assert_eq!(head.status, 200);
-    std::fs::write(&stalls, "").unwrap();
-    // What is in the page cache needs no disk.
-    for file in files(server.data()) {
-        fadvise(File::open(file).unwrap(), 0, None, Advice::DontNeed).unwrap();
-    }
+    stall_reads(&server, &stalls);
     let begun = Instant::now();
     let mut came = 0;
     assert!(wire.body(&head, |piece| came += piece.len()).is_err(), "it has not got all");
