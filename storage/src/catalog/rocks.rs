@@ -11,27 +11,28 @@ use bytes::Bytes;
 use policy::id::{BodyId, BucketId, SessionId, TenantId, UploadId};
 use policy::name::{BucketName, ObjectKey};
 use policy::time::UtcMillis;
-use ring::digest::{SHA256, digest};
 use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::decode;
 use super::{
     BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow,
-    ListPage, ListQuery, Location, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow,
-    VersionRow, keys,
+    ListPage, ListQuery, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
 };
 use crate::condition::{Condition, Poison};
 use crate::engine::{Content, Database, Engine, OpenError};
-use crate::log::{self, LogEntry};
+use crate::log::LogEntry;
 use crate::reads::Reads;
 use crate::reserve::{Reserve, Space};
 
 mod apply;
 mod list;
 mod lookup;
+mod rows;
+mod session;
 mod writer;
+
+pub use session::SessionRow;
 
 const QUEUE: usize = 1024;
 
@@ -44,19 +45,6 @@ pub struct CatalogOptions {
     pub session: SessionId,
     /// Now.
     pub now: UtcMillis,
-}
-
-/// One run of a process, as the catalog remembers it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SessionRow {
-    /// Its id.
-    pub id: SessionId,
-    /// Its log stream.
-    pub stream: u64,
-    /// When it began.
-    pub opened: UtcMillis,
-    /// It ended, cleanly or as its successor found.
-    pub closed: Option<UtcMillis>,
 }
 
 /// The catalog.
@@ -261,59 +249,6 @@ impl RocksCatalog {
 }
 
 impl Shared {
-    pub(super) fn get(
-        &self,
-        family: &ColumnFamily,
-        key: &[u8],
-        options: &ReadOptions,
-    ) -> Result<Option<Vec<u8>>, CatalogError> {
-        Ok(self.db.get_pinned_cf_opt(family, key, options)?.map(|v| v.to_vec()))
-    }
-
-    fn current_at(
-        &self,
-        bucket: BucketId,
-        name: &[u8],
-        options: &ReadOptions,
-    ) -> Result<Option<CurrentRow>, CatalogError> {
-        let row = self.db.get_pinned_cf_opt(self.current_cf()?, keys::current(bucket, name), options)?;
-        row.map(|bytes| decode("current", &bytes)).transpose()
-    }
-
-    /// The version behind a current row, checked against the digest there.
-    pub(super) fn version_at(
-        &self,
-        bucket: BucketId,
-        name: &[u8],
-        current: &CurrentRow,
-        options: &ReadOptions,
-    ) -> Result<VersionRow, CatalogError> {
-        let key = keys::version(bucket, name, current.sequence);
-        let bytes = self.db.get_pinned_cf_opt(self.versions_cf()?, key, options)?;
-        let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("version row missing".to_owned()))?;
-        let row: VersionRow = decode("version", &bytes)?;
-        if digest(&SHA256, &bytes).as_ref() != current.digest || row.version != current.version {
-            return Err(CatalogError::Corrupt("version row differs from its digest".to_owned()));
-        }
-        Ok(row)
-    }
-
-    fn object_at(&self, bucket: BucketId, name: &[u8], tier: ReadTier) -> Result<Option<ObjectView>, CatalogError> {
-        let snapshot = self.db.snapshot();
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&snapshot);
-        options.set_read_tier(tier);
-        let Some(current) = self.current_at(bucket, name, &options)? else { return Ok(None) };
-        let version = self.version_at(bucket, name, &current, &options)?;
-        let mut inline = Vec::new();
-        for body in version.bodies.iter().filter(|b| b.location == Location::Inline) {
-            let bytes = self.get(self.inline_cf()?, body.body.as_bytes(), &options)?;
-            let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("inline body missing".to_owned()))?;
-            inline.push((body.body, Bytes::from(bytes)));
-        }
-        Ok(Some(ObjectView { current, version, inline }))
-    }
-
     fn load_buckets(&self) -> Result<(), CatalogError> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         for item in self.db.iterator_cf(self.buckets_cf()?, rocksdb::IteratorMode::Start) {
@@ -321,50 +256,6 @@ impl Shared {
             let row: BucketRow = decode("bucket", &value)?;
             buckets.by_name.insert(row.name.clone(), Arc::new(row));
         }
-        Ok(())
-    }
-
-    fn last_sequence(&self) -> Result<u64, CatalogError> {
-        let bytes = self.db.get_cf(self.sessions_cf()?, writer::SEQUENCE_KEY)?;
-        Ok(bytes.and_then(|b| b.as_slice().try_into().ok()).map_or(0, u64::from_be_bytes))
-    }
-
-    fn sessions(&self) -> Result<Vec<SessionRow>, CatalogError> {
-        let mut out = Vec::new();
-        for item in self.db.iterator_cf(self.sessions_cf()?, rocksdb::IteratorMode::Start) {
-            let (key, value) = item?;
-            if key.len() == 8 {
-                out.push(decode("session", &value)?);
-            }
-        }
-        Ok(out)
-    }
-
-    /// The database lock proves that earlier sessions are dead; their successor closes them.
-    fn begin_session(&self, now: UtcMillis) -> Result<u64, CatalogError> {
-        let mut batch = rocksdb::WriteBatch::default();
-        let mut stream = 1;
-        for mut row in self.sessions()? {
-            stream = row.stream + 1;
-            if row.closed.is_none() {
-                row.closed = Some(now);
-                batch.put_cf(self.sessions_cf()?, row.stream.to_be_bytes(), super::rows::encode(&row)?);
-            }
-        }
-        let row = SessionRow { stream, ..self.session.clone() };
-        batch.put_cf(self.sessions_cf()?, stream.to_be_bytes(), super::rows::encode(&row)?);
-        self.db.write_opt(batch, &writer::synced())?;
-        Ok(stream)
-    }
-
-    fn end_session(&self, now: UtcMillis) -> Result<(), CatalogError> {
-        let row = SessionRow { closed: Some(now), ..self.session.clone() };
-        self.db.put_cf_opt(
-            self.sessions_cf()?,
-            row.stream.to_be_bytes(),
-            super::rows::encode(&row)?,
-            &writer::synced(),
-        )?;
         Ok(())
     }
 }
@@ -486,32 +377,6 @@ impl Catalog for RocksCatalog {
 
     fn health(&self) -> Result<(), String> {
         self.shared.poisoned.get().map_or(Ok(()), |why| Err(why.clone()))
-    }
-}
-
-impl Shared {
-    fn records_page(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
-        let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
-        match query.after {
-            None => cursor.seek_to_first(),
-            Some(position) => {
-                let key = keys::log(position);
-                cursor.seek(key);
-                if cursor.key() == Some(key.as_slice()) {
-                    cursor.next();
-                }
-            }
-        }
-        let mut out = Vec::new();
-        while out.len() < query.limit
-            && let Some((key, value)) = cursor.item()
-        {
-            let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
-            out.push(entry.ok_or_else(|| CatalogError::Corrupt("log entry".to_owned()))?);
-            cursor.next();
-        }
-        cursor.status()?;
-        Ok(out)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use policy::id::{BodyId, PrincipalId, VersionId};
 use policy::residency::Residency;
-use ring::digest::Context;
+use ring::digest::{Context, SHA256};
 
 use super::apply::Batch;
 use super::*;
 use crate::catalog::rows::encode;
-use crate::catalog::{Change, ManifestBody, NewBody, Precondition, PutVersion, UploadItem};
+use crate::catalog::{Change, Location, ManifestBody, NewBody, Precondition, PutVersion, UploadItem, VersionRow};
 use crate::log::{Record, RecordKind};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);

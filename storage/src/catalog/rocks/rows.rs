@@ -1,0 +1,95 @@
+//! Single rows as a reader asks for them, each read checked against what names it.
+
+use bytes::Bytes;
+use policy::id::BucketId;
+use ring::digest::{SHA256, digest};
+use rocksdb::{ColumnFamily, ReadOptions, ReadTier};
+
+use super::Shared;
+use crate::catalog::rows::decode;
+use crate::catalog::{CatalogError, CurrentRow, Location, ObjectView, RecordQuery, VersionRow, keys};
+use crate::log::{self, LogEntry};
+
+impl Shared {
+    pub(super) fn get(
+        &self,
+        family: &ColumnFamily,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Vec<u8>>, CatalogError> {
+        Ok(self.db.get_pinned_cf_opt(family, key, options)?.map(|v| v.to_vec()))
+    }
+
+    pub(super) fn current_at(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<CurrentRow>, CatalogError> {
+        let row = self.db.get_pinned_cf_opt(self.current_cf()?, keys::current(bucket, name), options)?;
+        row.map(|bytes| decode("current", &bytes)).transpose()
+    }
+
+    /// The version behind a current row, checked against the digest there.
+    pub(super) fn version_at(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        current: &CurrentRow,
+        options: &ReadOptions,
+    ) -> Result<VersionRow, CatalogError> {
+        let key = keys::version(bucket, name, current.sequence);
+        let bytes = self.db.get_pinned_cf_opt(self.versions_cf()?, key, options)?;
+        let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("version row missing".to_owned()))?;
+        let row: VersionRow = decode("version", &bytes)?;
+        if digest(&SHA256, &bytes).as_ref() != current.digest || row.version != current.version {
+            return Err(CatalogError::Corrupt("version row differs from its digest".to_owned()));
+        }
+        Ok(row)
+    }
+
+    pub(super) fn object_at(
+        &self,
+        bucket: BucketId,
+        name: &[u8],
+        tier: ReadTier,
+    ) -> Result<Option<ObjectView>, CatalogError> {
+        let snapshot = self.db.snapshot();
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&snapshot);
+        options.set_read_tier(tier);
+        let Some(current) = self.current_at(bucket, name, &options)? else { return Ok(None) };
+        let version = self.version_at(bucket, name, &current, &options)?;
+        let mut inline = Vec::new();
+        for body in version.bodies.iter().filter(|b| b.location == Location::Inline) {
+            let bytes = self.get(self.inline_cf()?, body.body.as_bytes(), &options)?;
+            let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("inline body missing".to_owned()))?;
+            inline.push((body.body, Bytes::from(bytes)));
+        }
+        Ok(Some(ObjectView { current, version, inline }))
+    }
+
+    pub(super) fn records_page(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
+        let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
+        match query.after {
+            None => cursor.seek_to_first(),
+            Some(position) => {
+                let key = keys::log(position);
+                cursor.seek(key);
+                if cursor.key() == Some(key.as_slice()) {
+                    cursor.next();
+                }
+            }
+        }
+        let mut out = Vec::new();
+        while out.len() < query.limit
+            && let Some((key, value)) = cursor.item()
+        {
+            let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
+            out.push(entry.ok_or_else(|| CatalogError::Corrupt("log entry".to_owned()))?);
+            cursor.next();
+        }
+        cursor.status()?;
+        Ok(out)
+    }
+}
