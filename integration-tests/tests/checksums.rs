@@ -37,6 +37,10 @@ fn trap_6_checksums_are_told_when_asked() {
                 assert_eq!(asked.must("x-amz-checksum-type"), "FULL_OBJECT");
                 assert_eq!(told(&read(&s3, method, "k", false).send().status(200)), [""; 0], "{method} unasked");
             }
+            if size > 0 {
+                let only = read(&s3, "GET", "k", true).query("partNumber", "1").send().status(206);
+                assert_eq!(only.must(&sum.header()), sum.of(&data), "the only part is the whole");
+            }
             if size > 100 {
                 let range = read(&s3, "GET", "k", true).header("range", "bytes=0-9").send().status(206);
                 assert_eq!(told(&range), [""; 0], "a part of the body has another checksum");
@@ -77,6 +81,27 @@ fn upload(s3: &Client, sum: Sum, kind: Option<&str>, parts: &[Bytes]) -> Answer 
     s3.object("POST", "sums", "k").query("uploadId", &id).body(body).send()
 }
 
+/// A part has its own checksum, whether it is asked for by its number or as a range.
+fn tells_of_parts(s3: &Client, sum: Sum, kind: &str, parts: &[Bytes]) {
+    let mut start = 0;
+    for (number, part) in (1..).zip(parts) {
+        let end = start + part.len();
+        for method in ["GET", "HEAD"] {
+            let numbered = read(s3, method, "k", true).query("partNumber", &number.to_string()).send().status(206);
+            let range = format!("bytes={start}-{}", end - 1);
+            let ranged = read(s3, method, "k", true).header("range", &range).send().status(206);
+            for answer in [numbered, ranged] {
+                let told = (answer.must(&sum.header()), answer.must("x-amz-checksum-type"));
+                assert_eq!(told, (&*sum.of(part), kind), "{method} of part {number}");
+            }
+        }
+        let beside = format!("bytes={start}-{end}");
+        let beside = read(s3, "GET", "k", true).header("range", &beside).send().status(206);
+        assert!(number == parts.len() || told(&beside).is_empty(), "more than part {number}");
+        start = end;
+    }
+}
+
 /// Trap 7: FULL_OBJECT is the checksum of the whole, put together from those of the parts; COMPOSITE
 /// is the checksum of checksums; each algorithm has the kinds that S3 gives it.
 #[test]
@@ -106,6 +131,7 @@ fn trap_7_checksums_of_parts_are_combined() {
         assert_eq!(answer.xml("ChecksumType"), kind_told);
         let head = read(&s3, "HEAD", "k", true).send().status(200);
         assert_eq!((head.must(&sum.header()), head.must("x-amz-checksum-type")), (&*wanted, kind_told));
+        tells_of_parts(&s3, sum, kind_told, &parts);
         let listed = s3.bucket("GET", "sums").query("list-type", "2").send().status(200);
         assert_eq!(
             (listed.xml("ChecksumAlgorithm"), listed.xml("ChecksumType")),

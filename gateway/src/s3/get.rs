@@ -13,7 +13,7 @@ use super::checks::{StoredChecksum, put_checksum};
 use super::conditions::{ReadConditions, if_range};
 use super::lenient::GivenExpires;
 use super::object::{OpenObject, open_object};
-use super::put::aes256;
+use super::put::{aes256, object_key};
 use super::{Call, signed, timestamp};
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -79,7 +79,7 @@ fn unsatisfiable(size: u64) -> S3Error {
 
 /// The fields that GET and HEAD share.
 macro_rules! fill {
-    ($output:ident, $object:expr, $selection:expr, $checksums:expr) => {{
+    ($output:ident, $object:expr, $selection:expr, $checksum:expr) => {{
         let object = &$object;
         let selection = &$selection;
         $output.accept_ranges = Some("bytes".to_owned());
@@ -101,8 +101,8 @@ macro_rules! fill {
             $output.content_range =
                 Some(format!("bytes {}-{}/{}", selection.range.start, selection.range.end - 1, object.size()));
         }
-        if $checksums && !selection.partial {
-            put_checksum!($output, &object.values.checksum);
+        if let Some(checksum) = $checksum {
+            put_checksum!($output, Some(checksum));
             $output.checksum_type = object.values.checksum.as_ref().map(StoredChecksum::kind);
         }
     }};
@@ -128,8 +128,13 @@ pub(super) async fn get_object(
     .check(&object.values.etag, object.modified(), false)?;
     let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
     let selection = object.select(range, input.part_number)?;
+    let checksum = match enabled(input.checksum_mode.as_ref()) {
+        true if selection.partial => object.checksum_of(&bucket, &object_key(&input.key)?, &selection.range)?,
+        true => object.values.checksum.clone(),
+        false => None,
+    };
     let mut output = GetObjectOutput::default();
-    fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    fill!(output, object, selection, checksum);
     let given = expires_as_given(&req.extensions, &object);
     let length = selection.range.end - selection.range.start;
     call.context.bytes(length, selection.partial.then_some(selection.range.start));
@@ -191,8 +196,13 @@ pub(super) async fn head_object(
     .check(&object.values.etag, object.modified(), false)?;
     let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
     let selection = object.select(range, input.part_number)?;
+    let checksum = match enabled(input.checksum_mode.as_ref()) {
+        true if selection.partial => object.checksum_of(&bucket, &object_key(&input.key)?, &selection.range)?,
+        true => object.values.checksum.clone(),
+        false => None,
+    };
     let mut output = HeadObjectOutput::default();
-    fill!(output, object, selection, enabled(input.checksum_mode.as_ref()));
+    fill!(output, object, selection, checksum);
     override_headers(input, &mut output)?;
     let given = expires_as_given(&req.extensions, &object);
     let mut response = with_expires(S3Response::new(output), given, input.response_expires.is_some());

@@ -1,16 +1,19 @@
 //! An object that is read: its rows opened and proved, from the catalog or from what was opened a moment ago.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use policy::id::VersionId;
 use policy::name::ObjectKey;
 use s3s::S3Result;
-use storage::catalog::{BucketRow, Location, ObjectView, VersionRow};
+use storage::catalog::{BucketRow, Location, ManifestBody, ObjectView, VersionRow};
 
 use super::Call;
+use super::checks::StoredChecksum;
 use super::conditions::open_values;
 use super::metadata::{ListValues, ObjectMetadata};
-use super::put::object_key;
+use super::multipart::PartValues;
+use super::put::{decode, object_key};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
@@ -153,6 +156,23 @@ impl OpenObject {
         manifest(bucket, name, &self.version)
     }
 
+    /// The checksum of a part of it, if these bytes are one and its checksum is kept.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+    pub(super) fn checksum_of(
+        &self,
+        bucket: &BucketRow,
+        name: &ObjectKey,
+        bytes: &Range<u64>,
+    ) -> Result<Option<StoredChecksum>, Error> {
+        if self.values.etag.parts.is_none() {
+            return Ok(self.values.checksum.clone().filter(|_| *bytes == (0..self.size())));
+        }
+        let Some(part) = part_at(&self.version.row.bodies, bytes) else { return Ok(None) };
+        let parts: Vec<PartValues> = decode(&self.content(bucket, name)?)?;
+        let own = parts.into_iter().nth(part).ok_or_else(|| Error::Corrupt("parts of a manifest".to_owned()))?;
+        Ok(own.checksum)
+    }
+
     /// Hands over what the read pipeline needs.
     pub(super) fn into_source(self, gateway: &Gateway, bucket: &BucketRow) -> Source {
         Source {
@@ -163,4 +183,14 @@ impl OpenObject {
             guard: Some(gateway.reads.open()),
         }
     }
+}
+
+/// Which of the bodies these bytes are.
+fn part_at(bodies: &[ManifestBody], bytes: &Range<u64>) -> Option<usize> {
+    let mut end = 0;
+    bodies.iter().position(|body| {
+        let start = end;
+        end += body.length;
+        *bytes == (start..end)
+    })
 }
