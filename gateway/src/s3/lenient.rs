@@ -165,7 +165,7 @@ fn date_meant(text: &str) -> Option<HeaderValue> {
 /// S3 gives back whatever a client calls Expires. What cannot stand in a header is left to `s3s`, which refuses it.
 fn given_expires(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<GivenExpires> {
     let given: Cow<'_, str> = match reads(method) {
-        true => parameters(uri.query()?).find(|parameter| parameter.name() == RESPONSE_EXPIRES)?.value(),
+        true => parameters(uri.query()?).find(|parameter| parameter.is(RESPONSE_EXPIRES))?.value(),
         false => std::str::from_utf8(headers.get(EXPIRES)?.as_bytes()).ok()?.into(),
     };
     let sound = !given.is_empty() && !is_date(&given) && HeaderValue::from_str(&given).is_ok();

@@ -17,19 +17,36 @@ pub(super) fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
 impl<'a> Parameter<'a> {
     /// Its name.
     pub(super) fn name(self) -> Cow<'a, str> {
-        let name = self.0.split_once('=').map_or(self.0, |(name, _)| name);
+        let (name, _) = self.halves();
         // Most are written as they are meant.
-        if name.contains(['%', '+']) { self.decoded().0 } else { name.into() }
+        if is_escaped(name) { self.decoded().0 } else { name.into() }
+    }
+
+    /// Whether this is its name.
+    pub(super) fn is(self, name: &str) -> bool {
+        let [own, other] = [self.0, name].map(|text| text.as_bytes().first());
+        // Few begin alike; what is escaped may stand for anything.
+        (own == other || other.is_none() || matches!(own, Some(b'%' | b'+'))) && self.name() == name
     }
 
     /// Its value.
     pub(super) fn value(self) -> Cow<'a, str> {
-        self.decoded().1
+        let (_, value) = self.halves();
+        if is_escaped(value) { self.decoded().1 } else { value.into() }
+    }
+
+    fn halves(self) -> (&'a str, &'a str) {
+        let at = self.0.bytes().position(|byte| byte == b'=');
+        at.and_then(|at| Some((self.0.get(..at)?, self.0.get(at + 1..)?))).unwrap_or((self.0, ""))
     }
 
     fn decoded(self) -> (Cow<'a, str>, Cow<'a, str>) {
         parse(self.0.as_bytes()).next().unwrap_or_default()
     }
+}
+
+fn is_escaped(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 #[cfg(test)]
@@ -42,7 +59,12 @@ mod tests {
         #[test]
         fn parameters_are_those_of_the_library(query in "[a-c%+=&0-9A-F é-]{0,24}") {
             let own: Vec<_> = parameters(&query).map(|p| (p.name(), p.value())).collect();
-            prop_assert_eq!(own, parse(query.as_bytes()).collect::<Vec<_>>());
+            prop_assert_eq!(&own, &parse(query.as_bytes()).collect::<Vec<_>>());
+            for (parameter, (name, _)) in parameters(&query).zip(&own) {
+                for other in own.iter().map(|(name, _)| &**name).chain(["", "a", "+"]) {
+                    prop_assert_eq!(parameter.is(other), name == other);
+                }
+            }
         }
     }
 }
