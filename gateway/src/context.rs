@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use policy::decide::{Denial, Permit};
+use policy::decide::{Denial, Permit, still_rests};
 use policy::id::{KeyId, TenantId};
+use policy::place::VerifiedPlace;
+use policy::residency::Residency;
 use policy::time::UtcMillis;
 use storage::catalog::BucketRow;
 
@@ -59,6 +61,8 @@ struct Facts {
     citation: Option<String>,
     key_used: Option<(KeyId, u32)>,
     admitted: Option<Admitted>,
+    /// Where what it stores must rest.
+    residency: Option<Residency>,
     recorded: Option<u16>,
     body: Vec<u8>,
     answer: Option<Bytes>,
@@ -144,6 +148,8 @@ impl RequestContext {
         let mut facts = self.facts();
         facts.decision = Some(true);
         facts.rules = admitted.permit.rules().iter().map(ToString::to_string).collect();
+        let stores = admitted.permit.operation().stores_bytes();
+        facts.residency = stores.then(|| admitted.permit.residency().clone());
         facts.admitted = Some(admitted);
     }
 
@@ -153,6 +159,18 @@ impl RequestContext {
         facts.decision = Some(false);
         facts.rules = vec![denial.rule().to_string()];
         facts.citation = denial.citation().map(|c| c.to_string());
+    }
+
+    /// Asks once more, before the commit, whether what it stores may rest in this place.
+    ///
+    /// # Errors
+    /// `Denied`, which its record then tells.
+    pub fn rests_in(&self, place: VerifiedPlace) -> Result<(), Error> {
+        let Some(residency) = self.facts().residency.clone() else { return Ok(()) };
+        still_rests(&residency, &[place]).map_err(|denial| {
+            self.denied(&denial);
+            Error::Denied(denial)
+        })
     }
 
     /// Takes what admission left for the handler; there is nothing a second time.

@@ -1,5 +1,6 @@
 //! What can go wrong behind the S3 front, and the one place that chooses the S3 code for it.
 
+use policy::decide::Denial;
 use s3s::{S3Error, S3ErrorCode};
 use storage::catalog::{CatalogError, CommitError, Refusal};
 use storage::error::StoreError;
@@ -22,6 +23,9 @@ pub enum Error {
     /// Something sealed did not open.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Policy denied it after all.
+    #[error("{}", .0.message())]
+    Denied(Denial),
     /// No store may keep these bytes.
     #[error(transparent)]
     Placement(#[from] PlacementError),
@@ -80,6 +84,7 @@ impl From<Error> for S3Error {
             Error::Store(StoreError::Busy(e)) => {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
+            Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),
             Error::Placement(e) => {
                 Self::with_message(S3ErrorCode::AccessDenied, format!("No store may keep these bytes: {e}"))
             }

@@ -2,6 +2,7 @@
 
 use integration_tests::clock::until;
 use integration_tests::disk::files;
+use integration_tests::wire::Wire;
 use integration_tests::{Server, Store};
 
 fn stored(store: &Store) -> u64 {
@@ -112,6 +113,55 @@ fn an_identity_that_ends_while_the_server_runs_ends_its_writes() {
     until("the end is seen", || server.said().contains("not valid now").then_some(()));
     std::fs::write(&certificate, good).unwrap();
     until("writes are taken again", || (put().status == 200).then_some(()));
+}
+
+/// What was permitted and arrives when the place is known no more is not kept.
+#[test]
+fn an_upload_under_way_ends_with_the_identity() {
+    let store = Store::new();
+    let server = store.start();
+    let s3 = server.client();
+    s3.make_bucket("here");
+    let upload = s3.begin("here", "parts");
+    let certificate = store.data().join("certs/node.pem");
+    let good = std::fs::read(&certificate).unwrap();
+    let requests: Vec<_> = [
+        s3.object("PUT", "here", "small").body(vec![7; 1000]),
+        s3.object("PUT", "here", "large").body(vec![7; 9 << 20]),
+        s3.part("here", "parts", &upload, 1).body(vec![7; 300_000]),
+    ]
+    .into_iter()
+    .map(|request| request.loose_header("expect", "100-continue"))
+    .collect();
+    let begun: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let (head, body) = request.encode();
+            let mut wire = Wire::connect(server.bootstrap.s3).unwrap();
+            wire.send(&head).unwrap();
+            assert_eq!(wire.head().unwrap().status, 100, "it was permitted");
+            let rest = body.len() / 2;
+            wire.send(&body[..rest]).unwrap();
+            (wire, body.slice(rest..))
+        })
+        .collect();
+    std::fs::write(&certificate, "").unwrap();
+    let probe = || s3.object("PUT", "here", "probe").body("v").send().status;
+    until("writes are refused", || (probe() == 403).then_some(()));
+    for (mut wire, rest) in begun {
+        wire.send(&rest).unwrap();
+        let answer = wire.answer("PUT").unwrap().refused(403, "AccessDenied");
+        let message = answer.xml("Message");
+        assert!(message.contains("residency.unknown-place") && message.contains("PIPA Art. 28-8"), "{message}");
+    }
+    std::fs::write(&certificate, good).unwrap();
+    until("writes are taken again", || (probe() == 200).then_some(()));
+    s3.get("here", "small").refused(404, "NoSuchKey").done();
+    s3.get("here", "large").refused(404, "NoSuchKey").done();
+    let parts = s3.object("GET", "here", "parts").query("uploadId", &upload).send().status(200);
+    assert!(parts.xml_all("PartNumber").is_empty());
+    let denied = |operation| server.records_of(operation).into_iter().filter(|r| r["decision"] == "deny").count();
+    assert!(denied("PutObject") >= 3 && denied("UploadPart") == 1);
 }
 
 #[test]

@@ -188,6 +188,15 @@ fn residency(request: &Request<'_>) -> Residency {
     request.bucket.map(|b| &b.residency).or(request.tenant_residency).cloned().unwrap_or_else(Residency::korea)
 }
 
+/// Whether bytes that were permitted may still come to rest there: a place can change, or its proof end, while they
+/// arrive (SECURITY.md rule 17).
+///
+/// # Errors
+/// The [`Denial`] that a request for them would get now.
+pub fn still_rests(residency: &Residency, places: &[VerifiedPlace]) -> Result<(), Denial> {
+    rests(residency, places, &mut Vec::new())
+}
+
 fn rests(residency: &Residency, places: &[VerifiedPlace], held: &mut Vec<RuleId>) -> Result<(), Denial> {
     if places.is_empty() {
         return Err(Denial::new(rules::NOWHERE, "no node is there to keep the data", true));

@@ -177,6 +177,10 @@ pub(super) async fn commit_with_status(
         let why = "The AWS Access Key Id that signed this request was revoked while the request ran.";
         return Err(Error::client(S3ErrorCode::InvalidAccessKeyId, why));
     }
+    // So may the proof of the place where it would rest.
+    if change.adds() {
+        context.rests_in(gateway.place())?;
+    }
     let record = gateway.recorder.seal(context.tenant(), context.time, &context.opening(status, None)).await?;
     let committed = gateway.catalog.commit(Commit { change, record: Some(record) }).await?;
     context.recorded(status);
