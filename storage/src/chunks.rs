@@ -95,7 +95,7 @@ impl ChunkStore {
     /// Opens or formats the store in `dir`.
     ///
     /// # Errors
-    /// `Lost` when segment files are there without an index; `Open` when the index cannot be opened or made,
+    /// `Lost` when segment files are there without an index, `Unmounted` when it is the other way round; `Open` when the index cannot be opened or made,
     /// `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows make no sense.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
         let [segments, rows] = [dir.join("segments"), dir.join("index")];
@@ -103,6 +103,10 @@ impl ChunkStore {
         let used = segments.exists() && !files::list(&segments)?.is_empty();
         if used && !Index::exists(&rows) {
             return Err(StoreError::Lost(dir.to_owned()));
+        }
+        // Directories of a new disk are made in this order, so an index without one has lost what it points into.
+        if !segments.exists() && Index::exists(&rows) {
+            return Err(StoreError::Unmounted(segments));
         }
         crate::dirs::make(&segments).map_err(|e| StoreError::io("create the store's directory", e))?;
         let index = Index::open(&rows, &options.engine)?;

@@ -61,6 +61,9 @@ pub enum StoreError {
         .0.display()
     )]
     Lost(std::path::PathBuf),
+    /// There is an index, and nothing that it points into.
+    #[error("{} is not there, and the index beside it points into it: mount the disk or restore the directory", .0.display())]
+    Unmounted(std::path::PathBuf),
     /// The store is shutting down.
     #[error("the store is stopping")]
     Stopped,
@@ -89,6 +92,7 @@ impl StoreError {
             | Self::Misplaced
             | Self::Poisoned(_)
             | Self::Lost(_)
+            | Self::Unmounted(_)
             | Self::Malformed(_) => false,
         }
     }

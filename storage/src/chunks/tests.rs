@@ -307,6 +307,11 @@ async fn an_index_that_is_lost_takes_no_segment_file_with_it() {
     assert!(refused());
     std::fs::remove_dir_all(&index).unwrap();
     std::fs::rename(&aside, &index).unwrap();
+    let [segments, aside] = ["segments", "aside"].map(|name| dir.path().join(name));
+    std::fs::rename(&segments, &aside).unwrap();
+    assert!(matches!(ChunkStore::open(dir.path(), &options(2, "KR")), Err(StoreError::Unmounted(_))));
+    assert!(!segments.exists(), "nothing was made in its place");
+    std::fs::rename(&aside, &segments).unwrap();
     let store = open(dir.path(), 2, "KR");
     assert_eq!(store.read(id(1), 0..3).await.unwrap().count(), 3);
 }
