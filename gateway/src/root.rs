@@ -30,7 +30,7 @@ pub enum RootError {
     )]
     Missing(PathBuf),
     /// The file cannot be read or written.
-    #[error("the root key file {path}: {source}")]
+    #[error("the root key file {path}: {source}; it must be a file that this user can read and write")]
     Io {
         /// The file.
         path: PathBuf,
@@ -46,13 +46,15 @@ pub enum RootError {
         mode: u32,
     },
     /// It is not a root key file.
-    #[error("the root key file {0} is not one: {1}")]
+    #[error("the root key file {0} is not one ({1}): restore it from your backup")]
     Malformed(PathBuf, String),
     /// It needs a passphrase and none was given.
     #[error("the root key file {0} is sealed by a passphrase: give root.passphrase_file")]
     PassphraseNeeded(PathBuf),
     /// The passphrase does not open it.
-    #[error("the passphrase does not open the root key file {0}")]
+    #[error(
+        "the passphrase does not open the root key file {0}: give the one that it was sealed with in root.passphrase_file"
+    )]
     WrongPassphrase(PathBuf),
     /// Another root key than the one that this store was made with.
     #[error(
