@@ -6,7 +6,7 @@ use policy::place::Place;
 use policy::time::UtcMillis;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData,
 };
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -50,20 +50,23 @@ impl Authority {
         let secret = Zeroizing::new(pair.serialize_pem());
         write(key, secret.as_bytes(), 0o600)?;
         write(certificate, pem.as_bytes(), 0o644)?;
-        let ends = ends(&pem).map_err(|why| malformed(certificate, why))?;
+        let (ends, _) = facts(&pem).map_err(|why| malformed(certificate, why))?;
         Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair)?, pem, ends })
     }
 
     /// Reads a CA that was made before.
     ///
     /// # Errors
-    /// `Io` or `Malformed`.
+    /// `Io`, `Malformed`, or `Foreign` when the key is another CA's: what it signed nobody would believe.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, CertError> {
         let pem = String::from_utf8(read(certificate)?).map_err(|e| malformed(certificate, e))?;
         let secret = Zeroizing::new(read(key)?);
         let secret = std::str::from_utf8(&secret).map_err(|e| malformed(key, e))?;
         let pair = KeyPair::from_pem(secret).map_err(|e| malformed(key, e))?;
-        let ends = ends(&pem).map_err(|why| malformed(certificate, why))?;
+        let (ends, public) = facts(&pem).map_err(|why| malformed(certificate, why))?;
+        if public != pair.subject_public_key_info() {
+            return Err(CertError::Foreign { certificate: certificate.to_owned(), key: key.to_owned() });
+        }
         Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).map_err(|e| malformed(certificate, e))?, pem, ends })
     }
 
@@ -138,9 +141,11 @@ impl Authority {
     }
 }
 
-fn ends(pem: &str) -> Result<UtcMillis, String> {
+/// When a certificate ends, and its SubjectPublicKeyInfo.
+fn facts(pem: &str) -> Result<(UtcMillis, Vec<u8>), String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| e.to_string())?;
-    Ok(Validity::of(&pem.parse_x509().map_err(|e| e.to_string())?).not_after)
+    let certificate = pem.parse_x509().map_err(|e| e.to_string())?;
+    Ok((Validity::of(&certificate).not_after, certificate.public_key().raw.to_vec()))
 }
 
 fn validity(life: Duration) -> (OffsetDateTime, OffsetDateTime) {

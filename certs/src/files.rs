@@ -24,6 +24,14 @@ pub enum CertError {
         /// Why not.
         why: String,
     },
+    /// Key and certificate are not of one CA.
+    #[error("{key} is not the key of {certificate}: restore the one that belongs to it from your backup")]
+    Foreign {
+        /// The CA's certificate.
+        certificate: PathBuf,
+        /// The key that another CA has.
+        key: PathBuf,
+    },
     /// The certificate could not be made.
     #[error("certificate: {0}")]
     Make(#[from] rcgen::Error),

@@ -6,7 +6,7 @@ use policy::time::UtcMillis;
 use storage::catalog::{ControlKind, ControlPut};
 use zeroize::Zeroizing;
 
-use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow};
+use crate::control::{ControlState, CredentialRow, PrincipalRow, TenantRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::seal::key::{random, secret};
@@ -35,16 +35,16 @@ pub fn is_name(name: &str) -> bool {
 ///
 /// # Errors
 /// `Seal` without randomness.
-pub fn new_tenant(keys: &KeyRing, name: &str, now: UtcMillis) -> Result<(TenantRow, Vec<ControlPut>), Error> {
+pub fn new_tenant(
+    control: &ControlState,
+    keys: &KeyRing,
+    name: &str,
+    now: UtcMillis,
+) -> Result<(TenantRow, Vec<ControlPut>), Error> {
     let id = TenantId::time_ordered(now.0, random()?);
     let (tenant, key) = keys.new_tenant(name, id, now)?;
-    let name = ControlPut {
-        kind: ControlKind::TenantName,
-        id: name.as_bytes().to_vec(),
-        value: id.as_bytes().to_vec(),
-        only_if_absent: true,
-    };
-    let rows = vec![name, tenant.put(true)?, key.put(true)?];
+    let name = control.put_content(ControlKind::TenantName, name.as_bytes().to_vec(), id.as_bytes(), true);
+    let rows = vec![name, control.put(&tenant, true)?, control.put(&key, true)?];
     Ok((tenant, rows))
 }
 

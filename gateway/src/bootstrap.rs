@@ -9,7 +9,7 @@ use storage::catalog::{Change, Commit, CommitError, ControlKind, ControlPut, Ref
 
 use crate::accounts::{new_credential, new_principal, new_tenant};
 use crate::clock;
-use crate::control::{self, ControlRow, CredentialRow, PrincipalRow};
+use crate::control::{ControlState, CredentialRow, PrincipalRow};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::home::{Home, HomeError, write_private};
@@ -108,8 +108,7 @@ impl FirstSecret {
 
     async fn note_first_use(&self, gateway: &Gateway, now: UtcMillis) -> Result<UtcMillis, Error> {
         let id = used(&self.access_key);
-        let row =
-            ControlPut { kind: ControlKind::Platform, id, value: now.0.to_be_bytes().to_vec(), only_if_absent: true };
+        let row = gateway.control.put_content(ControlKind::Platform, id, &now.0.to_be_bytes(), true);
         match change(gateway, "bootstrap-secret-used", &self.access_key, vec![row]).await {
             // Another request was first.
             Ok(()) | Err(Error::Commit(CommitError::Refused(Refusal::Exists))) => {}
@@ -125,12 +124,12 @@ fn used(access_key: &str) -> Vec<u8> {
 }
 
 async fn first_use(gateway: &Gateway, access_key: &str) -> Result<Option<UtcMillis>, Error> {
-    let row = gateway.catalog.control(ControlKind::Platform, &used(access_key)).await?;
+    let row = gateway.control.content(ControlKind::Platform, &used(access_key)).await?;
     Ok(row.and_then(|bytes| bytes.as_slice().try_into().ok()).map(|bytes| UtcMillis(u64::from_be_bytes(bytes))))
 }
 
 async fn first_administrator(gateway: &Gateway) -> Result<Option<String>, Error> {
-    let row = gateway.catalog.control(ControlKind::Platform, DONE).await?;
+    let row = gateway.control.content(ControlKind::Platform, DONE).await?;
     Ok(row.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -200,35 +199,37 @@ fn warn_of_secrets(path: &Path, file: &Bootstrap) {
 /// Another secret for the first administrator; the one before is revoked.
 async fn new_secret(gateway: &Gateway, access_key: &str, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
     const GONE: Error = Error::Missing("the first administrator");
-    let catalog = &*gateway.catalog;
-    let mut before = control::read::<CredentialRow>(catalog, access_key.as_bytes()).await?.ok_or(GONE)?;
-    let principal = control::read::<PrincipalRow>(catalog, before.principal.as_bytes()).await?;
+    let control = &*gateway.control;
+    let mut before = control.row::<CredentialRow>(access_key.as_bytes()).await?.ok_or(GONE)?;
+    let principal = control.row::<PrincipalRow>(before.principal.as_bytes()).await?;
     let principal = principal.filter(|p| p.active).ok_or(GONE)?;
     let made = new_credential(&gateway.keys, &principal, clock::now())?;
     before.active = false;
     file.admin_access_key_id = made.row.access_key.to_string();
     file.admin_secret_access_key = made.secret.to_string();
-    Ok(vec![before.put(false)?, made.row.put(true)?, done(&file.admin_access_key_id, false)])
+    let done = done(control, &file.admin_access_key_id, false);
+    Ok(vec![control.put(&before, false)?, control.put(&made.row, true)?, done])
 }
 
-fn done(access_key: &str, only_if_absent: bool) -> ControlPut {
-    let value = access_key.as_bytes().to_vec();
-    ControlPut { kind: ControlKind::Platform, id: DONE.to_vec(), value, only_if_absent }
+fn done(control: &ControlState, access_key: &str, only_if_absent: bool) -> ControlPut {
+    control.put_content(ControlKind::Platform, DONE.to_vec(), access_key.as_bytes(), only_if_absent)
 }
 
 fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
     let now = clock::now();
-    let (tenant, mut rows) = new_tenant(&gateway.keys, TENANT, now)?;
+    let control = &*gateway.control;
+    let (tenant, mut rows) = new_tenant(control, &gateway.keys, TENANT, now)?;
     let engineer = new_principal(Some(tenant.id), "engineer", Role::Engineer, now)?;
     let administrator = new_principal(None, "administrator", Role::PlatformAdministrator, now)?;
     let of_engineer = new_credential(&gateway.keys, &engineer, now)?;
     let of_administrator = new_credential(&gateway.keys, &administrator, now)?;
-    for row in
-        [engineer.put(true)?, administrator.put(true)?, of_engineer.row.put(true)?, of_administrator.row.put(true)?]
-    {
-        rows.push(row);
+    for principal in [&engineer, &administrator] {
+        rows.push(control.put(principal, true)?);
     }
-    rows.push(done(of_administrator.row.access_key.as_str(), true));
+    for credential in [&of_engineer.row, &of_administrator.row] {
+        rows.push(control.put(credential, true)?);
+    }
+    rows.push(done(control, of_administrator.row.access_key.as_str(), true));
     TENANT.clone_into(&mut file.tenant);
     file.access_key_id = of_engineer.row.access_key.to_string();
     file.secret_access_key = of_engineer.secret.to_string();

@@ -13,8 +13,8 @@ use policy::id::{KeyId, TenantId};
 use policy::place::VerifiedPlace;
 use policy::residency::Residency;
 use policy::time::UtcMillis;
-use storage::catalog::BucketRow;
 
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::fold::{Folds, Kind};
 use crate::identity::Account;
@@ -80,9 +80,9 @@ pub struct Admitted {
     /// Who asks.
     pub account: Arc<Account>,
     /// The bucket that the request names.
-    pub bucket: Option<Arc<BucketRow>>,
+    pub bucket: Option<Bucket>,
     /// The bucket that a copy reads.
-    pub source: Option<Arc<BucketRow>>,
+    pub source: Option<Bucket>,
 }
 
 impl RequestContext {
@@ -396,6 +396,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::control::ControlState;
     use crate::keys::KeyRing;
     use crate::root::RootKey;
 
@@ -407,7 +408,9 @@ mod tests {
         let options = CatalogOptions { engine: Engine::new(), session, now };
         let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
-        let keys = Arc::new(KeyRing::new(RootKey::create(dir.path(), None).unwrap(), Arc::clone(&shared)));
+        let root = RootKey::create(dir.path(), None).unwrap();
+        let control = Arc::new(ControlState::new(&root, Arc::clone(&shared)));
+        let keys = Arc::new(KeyRing::new(root, control));
         let recorder = Arc::new(Recorder::new(shared, keys, session, Duration::from_secs(60)));
         let context = RequestContext::new("x".to_owned(), now, IpAddr::from([127, 0, 0, 1]), None);
         let opening = context.opening(499, None);

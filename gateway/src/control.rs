@@ -1,5 +1,5 @@
 //! Control rows: tenants, principals, credentials, tenant keys. The catalog keeps them as opaque
-//! bytes; their secrets are wrapped under the root key.
+//! bytes; their secrets are wrapped under the root key, and each proves that it was written here ([`ControlState`]).
 
 use policy::id::{AccessKeyId, KeyId, PrincipalId, TenantId};
 use policy::principal::Role;
@@ -7,9 +7,11 @@ use policy::residency::Residency;
 use policy::time::UtcMillis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use storage::catalog::{Catalog, ControlKind, ControlPut};
+use storage::catalog::ControlKind;
 
-use crate::error::Error;
+pub(crate) mod state;
+
+pub use state::{Bucket, ControlState};
 
 /// An organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,15 +85,6 @@ pub trait ControlRow: Serialize + DeserializeOwned {
     const KIND: ControlKind;
     /// Its key.
     fn id(&self) -> Vec<u8>;
-
-    /// The change that stores it; `only_if_absent` refuses to overwrite.
-    ///
-    /// # Errors
-    /// `Corrupt` when it cannot be encoded.
-    fn put(&self, only_if_absent: bool) -> Result<ControlPut, Error> {
-        let value = serde_json::to_vec(self).map_err(|e| Error::Corrupt(e.to_string()))?;
-        Ok(ControlPut { kind: Self::KIND, id: self.id(), value, only_if_absent })
-    }
 }
 
 impl ControlRow for TenantRow {
@@ -120,47 +113,4 @@ impl ControlRow for CredentialRow {
     fn id(&self) -> Vec<u8> {
         self.access_key.as_str().as_bytes().to_vec()
     }
-}
-
-/// Reads one row.
-///
-/// # Errors
-/// `Catalog` when it cannot be read, `Corrupt` when it cannot be decoded.
-pub async fn read<R: ControlRow>(catalog: &dyn Catalog, id: &[u8]) -> Result<Option<R>, Error> {
-    catalog.control(R::KIND, id).await?.map(|bytes| decode(&bytes)).transpose()
-}
-
-/// Reads all rows of one kind, a page at a time, keeping those that `keep` wants, at most `limit`.
-///
-/// # Errors
-/// As [`read`].
-pub async fn scan<R: ControlRow>(
-    catalog: &dyn Catalog,
-    limit: usize,
-    keep: impl Fn(&R) -> bool,
-) -> Result<Vec<R>, Error> {
-    const PAGE: usize = 256;
-    let mut out = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = catalog.controls(R::KIND, after.as_deref(), PAGE).await?;
-        let full = page.len() == PAGE;
-        for (id, value) in page {
-            let row = decode::<R>(&value)?;
-            if keep(&row) {
-                out.push(row);
-                if out.len() == limit {
-                    return Ok(out);
-                }
-            }
-            after = Some(id);
-        }
-        if !full {
-            return Ok(out);
-        }
-    }
-}
-
-pub(crate) fn decode<R: ControlRow>(bytes: &[u8]) -> Result<R, Error> {
-    serde_json::from_slice(bytes).map_err(|e| Error::Corrupt(format!("control row: {e}")))
 }

@@ -32,6 +32,14 @@ pub enum Error {
     /// A row that must exist does not.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// A row of control state was not written by this platform, or not here.
+    #[error("the row of {kind} {id} does not prove itself: it was changed, moved or forged in the catalog")]
+    Forged {
+        /// What it is a row of.
+        kind: &'static str,
+        /// Which.
+        id: String,
+    },
     /// Stored bytes make no sense.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
@@ -103,6 +111,9 @@ fn inside(error: &Error) -> &'static str {
         }
         Error::Store(StoreError::Corrupt { .. }) => {
             "A stored chunk of the object is corrupt. It has been reported and is not served"
+        }
+        Error::Forged { .. } => {
+            "A catalog row that the request depends on was changed in the store. It has been reported and is not used"
         }
         Error::Catalog(CatalogError::Corrupt(_)) | Error::Corrupt(_) => {
             "A catalog row of the object is corrupt. It has been reported and is not served"

@@ -14,6 +14,7 @@ use storage::chunks::ChunkStore;
 use storage::reads::Reads;
 
 use crate::clock;
+use crate::control::ControlState;
 use crate::identity::Identities;
 use crate::keys::KeyRing;
 use crate::opened::OpenedVersions;
@@ -24,6 +25,8 @@ use crate::record::Recorder;
 pub struct Gateway {
     /// Buckets, versions, uploads, control rows, log.
     pub catalog: Arc<dyn Catalog>,
+    /// Control rows and buckets of the catalog, proved.
+    pub control: Arc<ControlState>,
     /// The chunk store of this machine's disk.
     pub chunks: Arc<ChunkStore>,
     /// Reads in flight, which hold back deletion.

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use policy::id::AccessKeyId;
 use policy::principal::Actor;
-use storage::catalog::Catalog;
 use zeroize::Zeroizing;
 
-use crate::control::{self, CredentialRow, PrincipalRow};
+use crate::control::{ControlState, CredentialRow, PrincipalRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
 
@@ -39,7 +38,7 @@ impl std::fmt::Debug for Account {
 /// Looks up access keys; a changed credential or principal calls [`Identities::forget`].
 #[derive(Debug)]
 pub struct Identities {
-    catalog: Arc<dyn Catalog>,
+    control: Arc<ControlState>,
     keys: Arc<KeyRing>,
     cache: RwLock<Cache>,
 }
@@ -76,10 +75,10 @@ impl Cache {
 }
 
 impl Identities {
-    /// Identities of one catalog.
+    /// Identities of one platform.
     #[must_use]
-    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyRing>) -> Self {
-        Self { catalog, keys, cache: RwLock::default() }
+    pub fn new(control: Arc<ControlState>, keys: Arc<KeyRing>) -> Self {
+        Self { control, keys, cache: RwLock::default() }
     }
 
     /// The account of an access key; none when it is unknown, revoked or its principal disabled.
@@ -95,10 +94,10 @@ impl Identities {
             }
             cache.generation
         };
-        let Some(row) = control::read::<CredentialRow>(&*self.catalog, access_key.as_bytes()).await? else {
+        let Some(row) = self.control.row::<CredentialRow>(access_key.as_bytes()).await? else {
             return Ok(None);
         };
-        let Some(principal) = control::read::<PrincipalRow>(&*self.catalog, row.principal.as_bytes()).await? else {
+        let Some(principal) = self.control.row::<PrincipalRow>(row.principal.as_bytes()).await? else {
             return Ok(None);
         };
         if !row.active || !principal.active {

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use policy::id::{BucketId, KeyId, TenantId};
 use policy::time::UtcMillis;
-use storage::catalog::{BucketRow, Catalog};
 
-use crate::control::{self, ControlRow, TenantKeyRow, TenantRow};
+use crate::control::{Bucket, ControlRow, ControlState, TenantKeyRow, TenantRow};
 use crate::error::Error;
 use crate::root::RootKey;
 use crate::seal::key::random;
@@ -112,7 +111,7 @@ fn expire(cache: &mut Cache, now: Instant) {
 /// Unwraps keys; the only holder of the root key.
 pub struct KeyRing {
     root: RootKey,
-    catalog: Arc<dyn Catalog>,
+    control: Arc<ControlState>,
     buckets: Mutex<Cache>,
 }
 
@@ -123,10 +122,10 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// A ring over a root key and the catalog that holds what it wraps.
+    /// A ring over a root key and the rows that hold what it wraps.
     #[must_use]
-    pub fn new(root: RootKey, catalog: Arc<dyn Catalog>) -> Self {
-        Self { root, catalog, buckets: Mutex::new(HashMap::new()) }
+    pub fn new(root: RootKey, control: Arc<ControlState>) -> Self {
+        Self { root, control, buckets: Mutex::new(HashMap::new()) }
     }
 
     /// A new tenant with its tenant key and log key, not yet stored.
@@ -159,7 +158,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// `Seal` when it does not open: reads and writes then fail, never in the clear.
-    pub async fn bucket_key(&self, bucket: &BucketRow) -> Result<Arc<BucketKey>, Error> {
+    pub async fn bucket_key(&self, bucket: &Bucket) -> Result<Arc<BucketKey>, Error> {
         if let Some(key) = self.cached(bucket.id) {
             return Ok(key);
         }
@@ -234,7 +233,7 @@ impl KeyRing {
     }
 
     async fn row<R: ControlRow>(&self, id: &[u8]) -> Result<R, Error> {
-        control::read(&*self.catalog, id).await?.ok_or(Error::Missing("tenant or tenant key"))
+        self.control.row(id).await?.ok_or(Error::Missing("tenant or tenant key"))
     }
 
     /// Drops, and so wipes, the bucket keys whose time is over.

@@ -61,7 +61,13 @@ pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, No
     } else {
         None
     };
-    let Some(reason) = reason else { return Ok(Issued { identity: current, event: None }) };
+    let Some(reason) = reason else {
+        // It serves while it holds, and nobody should learn on its last day that it cannot be renewed.
+        if let Err(error) = Authority::load(&ca, &home.ca_key()) {
+            tracing::warn!(%error, "this node's identity cannot be renewed");
+        }
+        return Ok(Issued { identity: current, event: None });
+    };
     let place = match current.place.place() {
         Some(place) if !said(wanted) => Some(place.clone()),
         _ => claimed(wanted)?,
@@ -141,6 +147,14 @@ mod tests {
         assert!(gone.event.is_none() && gone.identity.place.place().is_none(), "not made again in silence");
         let late = identity(&home, &Node { country: "KR".to_owned(), ..Node::default() }, now).unwrap();
         assert!(late.identity.place.place().is_some());
+        let (key, elsewhere) = (std::fs::read(home.ca_key()).unwrap(), dir.path().join("foreign.key"));
+        Authority::create(&dir.path().join("foreign.pem"), &elsewhere).unwrap();
+        std::fs::copy(elsewhere, home.ca_key()).unwrap();
+        let (before, seoul) = (files(&home).map(std::fs::read).map(Result::unwrap), "KR-11".to_owned());
+        let moved = identity(&home, &Node { subdivision: seoul, ..Node::default() }, now);
+        assert!(matches!(moved, Err(NodeError::Cert(CertError::Foreign { .. }))), "{moved:?}");
+        assert_eq!(files(&home).map(std::fs::read).map(Result::unwrap), before, "nothing was changed");
+        std::fs::write(home.ca_key(), key).unwrap();
         let year = UtcMillis(now.0 + 350 * 24 * 3_600_000);
         assert!(identity(&home, &Node::default(), year).unwrap().event.unwrap().contains("about to end"));
     }

@@ -53,7 +53,7 @@ impl Call {
         Ok(Self { context, admitted })
     }
 
-    fn bucket(&self) -> S3Result<&Arc<storage::catalog::BucketRow>> {
+    fn bucket(&self) -> S3Result<&crate::control::Bucket> {
         self.admitted.bucket.as_ref().ok_or_else(|| s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"))
     }
 }

@@ -27,6 +27,7 @@ use crate::anew::Handover;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, Limits};
+use crate::control::ControlState;
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
 use crate::gateway::Gateway;
@@ -179,12 +180,13 @@ impl Server {
         };
         let chunks = ChunkStore::open(&home.store(), &options)?;
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
-        let keys = Arc::new(KeyRing::new(home.root.clone(), Arc::clone(&shared)));
+        let (control, keys) = state_of(&home, &shared);
         let gateway = Arc::new(Gateway {
             chunks,
             reads: catalog.reads(),
-            identities: Arc::new(Identities::new(Arc::clone(&shared), Arc::clone(&keys))),
+            identities: Arc::new(Identities::new(Arc::clone(&control), Arc::clone(&keys))),
             recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session, patience)),
+            control,
             keys,
             opened: OpenedVersions::default(),
             catalog: shared,
@@ -202,17 +204,16 @@ impl Server {
         }
         let first = bootstrap::run(&gateway, &home, (&s3_url, &admin_url), replace_administrator_secret).await?;
         let first_secret = FirstSecret::load(&gateway).await?;
-        let stack = Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain), patience);
         let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
         let opened = admin_opening(now, home.fresh);
         let admin_side =
             Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, (opened, patience));
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
+            stack: Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain), patience),
             home,
             catalog,
             gateway,
-            stack,
             admin: admin_side,
             listeners: [s3, admin],
             tls: certificate,
@@ -321,6 +322,13 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     gateway.recorder.append(None, clock::now(), &content).await?;
     Ok(())
+}
+
+/// Control state and keys that the root key of `home` vouches for.
+fn state_of(home: &Home, catalog: &Arc<dyn Catalog>) -> (Arc<ControlState>, Arc<KeyRing>) {
+    let control = Arc::new(ControlState::new(&home.root, Arc::clone(catalog)));
+    let keys = Arc::new(KeyRing::new(home.root.clone(), Arc::clone(&control)));
+    (control, keys)
 }
 
 /// Puts on record what the process before counted and could not write.

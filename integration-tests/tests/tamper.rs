@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use integration_tests::clock::until;
 use integration_tests::disk::files;
 use integration_tests::noise::body;
-use integration_tests::{Server, Store};
+use integration_tests::{Account, Server, Store};
 use rocksdb::{DB, Options};
 
 fn segments(store: &Store) -> Vec<PathBuf> {
@@ -80,28 +80,62 @@ fn truncated_and_reordered_chunks_do_not_open() {
     is_reported(&server);
 }
 
+/// Key and value.
+type Row = (Box<[u8]>, Box<[u8]>);
+
+/// The catalog of a store whose server is down.
+struct Catalog(DB);
+
+impl Catalog {
+    fn of(store: &Store) -> Self {
+        let path = store.data().join("meta");
+        let names = DB::list_cf(&Options::default(), &path).unwrap();
+        Self(DB::open_cf(&Options::default(), &path, names).unwrap())
+    }
+
+    fn rows(&self, family: &str) -> Vec<Row> {
+        let handle = self.0.cf_handle(family).unwrap();
+        self.0.iterator_cf(handle, rocksdb::IteratorMode::Start).map(Result::unwrap).collect()
+    }
+
+    fn put(&self, family: &str, key: &[u8], value: &[u8]) {
+        self.0.put_cf(self.0.cf_handle(family).unwrap(), key, value).unwrap();
+    }
+
+    fn remove(&self, family: &str, key: &[u8]) {
+        self.0.delete_cf(self.0.cf_handle(family).unwrap(), key).unwrap();
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        self.0.flush_wal(true).unwrap();
+    }
+}
+
+/// Where `what` begins in `row`.
+fn find(row: &[u8], what: &[u8]) -> Option<usize> {
+    row.windows(what.len()).position(|w| w == what)
+}
+
+/// `row` with other bytes of the same length in the place of `what`.
+fn with(row: &[u8], what: &[u8], other: &[u8]) -> Vec<u8> {
+    let at = find(row, what).unwrap_or_else(|| panic!("{} in the row", String::from_utf8_lossy(what)));
+    [&row[..at], other, &row[at + what.len()..]].concat()
+}
+
 /// Swaps the values of the first two keys of a column family that `wanted` admits.
 fn swap(store: &Store, family: &str, wanted: impl Fn(&[u8]) -> bool) {
-    let path = store.data().join("meta");
-    let names = DB::list_cf(&Options::default(), &path).unwrap();
-    let db = DB::open_cf(&Options::default(), &path, names).unwrap();
-    let handle = db.cf_handle(family).unwrap();
-    let rows: Vec<_> = db
-        .iterator_cf(handle, rocksdb::IteratorMode::Start)
-        .map(Result::unwrap)
-        .filter(|(k, _)| wanted(k))
-        .take(2)
-        .collect();
+    let catalog = Catalog::of(store);
+    let rows: Vec<_> = catalog.rows(family).into_iter().filter(|(k, _)| wanted(k)).take(2).collect();
     let [(a, x), (b, y)] = rows.as_slice() else { panic!("two rows in {family}") };
-    db.put_cf(handle, a, y).unwrap();
-    db.put_cf(handle, b, x).unwrap();
-    db.flush_wal(true).unwrap();
+    catalog.put(family, a, y);
+    catalog.put(family, b, x);
 }
 
 #[test]
 fn swapped_rows_of_the_catalog_do_not_open() {
-    let ends = |what: &'static [u8]| move |key: &[u8]| key.windows(what.len()).any(|w| w == what);
-    let small = ends(b"-small");
+    let small = |key: &[u8]| find(key, b"-small").is_some();
     for (family, keys) in [("current", ["one-small", "two-small"]), ("versions", ["one-small", "two-small"])] {
         let store = with_two_objects();
         swap(&store, family, small);
@@ -124,22 +158,13 @@ fn swapped_rows_of_the_catalog_do_not_open() {
 #[test]
 fn a_row_under_another_name_does_not_open() {
     let store = with_two_objects();
-    let path = store.data().join("meta");
-    let names = DB::list_cf(&Options::default(), &path).unwrap();
-    let db = DB::open_cf(&Options::default(), &path, names).unwrap();
+    let catalog = Catalog::of(&store);
     for family in ["current", "versions"] {
-        let handle = db.cf_handle(family).unwrap();
-        let rows: Vec<_> = db.iterator_cf(handle, rocksdb::IteratorMode::Start).map(Result::unwrap).collect();
-        for (key, value) in rows {
-            let text = key.windows(9).position(|w| w == b"one-small");
-            if let Some(at) = text {
-                let mut renamed = key.to_vec();
-                renamed[at..at + 9].copy_from_slice(b"owe-small");
-                db.put_cf(handle, renamed, value).unwrap();
-            }
+        for (key, value) in catalog.rows(family).iter().filter(|(key, _)| find(key, b"one-small").is_some()) {
+            catalog.put(family, &with(key, b"one-small", b"owe-small"), value);
         }
     }
-    drop(db);
+    drop(catalog);
     let server = store.start();
     server.client().get("box", "one-small").status(200).done();
     does_not_open(&server, "owe-small");
@@ -159,15 +184,9 @@ fn a_row_under_another_name_does_not_open() {
 /// staying where it is. What a row seals of its MD5 stays too.
 fn swap_bodies_of_parts(store: &Store) {
     const ENVELOPE: usize = 134;
-    let path = store.data().join("meta");
-    let names = DB::list_cf(&Options::default(), &path).unwrap();
-    let db = DB::open_cf(&Options::default(), &path, names).unwrap();
-    let rows = |family: &str| -> Vec<_> {
-        db.iterator_cf(db.cf_handle(family).unwrap(), rocksdb::IteratorMode::Start).map(Result::unwrap).collect()
-    };
-    let bodies = rows("bodies");
-    let find = |row: &[u8], what: &[u8]| row.windows(what.len()).position(|w| w == what);
-    let parts = rows("parts");
+    let catalog = Catalog::of(store);
+    let bodies = catalog.rows("bodies");
+    let parts = catalog.rows("parts");
     let [(a, x), (b, y)] = parts.as_slice() else { panic!("{} parts", parts.len()) };
     let body_of = |row: &[u8]| {
         let id = bodies.iter().find_map(|(body, _)| find(row, body)).unwrap();
@@ -177,10 +196,8 @@ fn swap_bodies_of_parts(store: &Store) {
     };
     let (of_x, of_y) = (body_of(x), body_of(y));
     let put = |row: &[u8], at: &std::ops::Range<usize>, body: &[u8]| [&row[..at.start], body, &row[at.end..]].concat();
-    let parts = db.cf_handle("parts").unwrap();
-    db.put_cf(parts, a, put(x, &of_x, &y[of_y.clone()])).unwrap();
-    db.put_cf(parts, b, put(y, &of_y, &x[of_x.clone()])).unwrap();
-    db.flush_wal(true).unwrap();
+    catalog.put("parts", a, &put(x, &of_x, &y[of_y.clone()]));
+    catalog.put("parts", b, &put(y, &of_y, &x[of_x.clone()]));
 }
 
 #[test]
@@ -204,4 +221,157 @@ fn parts_whose_bodies_were_swapped_do_not_complete() {
     s3.complete("box", "k", &upload, &tags).send().status(500).done();
     s3.get("box", "k").refused(404, "NoSuchKey").done();
     is_reported(&server);
+}
+
+fn with_two_buckets() -> Store {
+    let store = Store::new();
+    let server = store.start();
+    for bucket in ["barley", "millet"] {
+        server.client().make_bucket(bucket);
+        server.client().put(bucket, "k", bucket).done();
+    }
+    server.stop();
+    store
+}
+
+#[test]
+fn buckets_whose_names_were_exchanged_serve_nothing() {
+    let store = with_two_buckets();
+    let catalog = Catalog::of(&store);
+    for (key, row) in catalog.rows("buckets") {
+        let renamed = match find(&row, b"barley") {
+            Some(_) => with(&row, b"barley", b"millet"),
+            None => with(&row, b"millet", b"barley"),
+        };
+        catalog.put("buckets", &key, &renamed);
+    }
+    drop(catalog);
+    let server = store.start();
+    for bucket in ["barley", "millet"] {
+        server.client().get(bucket, "k").refused(500, "InternalError").done();
+        server.client().object("PUT", bucket, "new").body("v").send().refused(500, "InternalError").done();
+        server.client().bucket("DELETE", bucket).send().refused(500, "InternalError").done();
+    }
+    server.client().raw("GET", "/").send().refused(500, "InternalError").done();
+    assert!(server.metric("gotgan_rows_refused_total") >= 2.0 && server.said().contains("does not prove itself"));
+}
+
+#[test]
+fn a_bucket_that_was_hidden_or_widened_is_reported() {
+    let store = with_two_buckets();
+    let server = store.start();
+    server.command(&["bucket", "narrow", "millet", "--subdivision", "KR-41"]);
+    server.stop();
+    let catalog = Catalog::of(&store);
+    for (key, row) in catalog.rows("buckets") {
+        let changed = match find(&row, b"barley") {
+            Some(_) => with(&row, b"barley", b"barlex"),
+            // Of the residency; its name is elsewhere.
+            None => with(&row, b"KR-41", b"KR-11"),
+        };
+        catalog.put("buckets", &key, &changed);
+    }
+    drop(catalog);
+    let server = store.start();
+    until("the look at all rows", || (server.metric("gotgan_rows_refused_total") >= 2.0).then_some(()));
+    server.client().get("barley", "k").refused(404, "NoSuchBucket").done();
+    for bucket in ["barlex", "millet"] {
+        server.client().get(bucket, "k").refused(500, "InternalError").done();
+    }
+    until("what it found", || server.said().contains("control rows were changed").then_some(()));
+}
+
+#[test]
+fn rows_that_lie_under_another_id_or_go_on_are_refused() {
+    let store = with_two_buckets();
+    swap(&store, "buckets", |_| true);
+    let refusal = store.try_start(&[]).expect_err("it does not start");
+    assert!(refusal.said.contains("lies under another's id"), "{}", refusal.said);
+
+    let store = with_two_objects();
+    let catalog = Catalog::of(&store);
+    for (key, row) in catalog.rows("current").iter().filter(|(key, _)| find(key, b"one-small").is_some()) {
+        catalog.put("current", key, &[row, [0].as_slice()].concat());
+    }
+    drop(catalog);
+    let server = store.start();
+    does_not_open(&server, "one-small");
+    is_reported(&server);
+}
+
+#[test]
+fn accounts_that_were_changed_are_not_believed() {
+    let store = Store::new();
+    let server = store.start();
+    let [revoked, other] = ["minji", "jisoo"].map(|name| server.make_account("demo", name));
+    server.command(&["credential", "revoke", &revoked.access]);
+    server.stop();
+    let catalog = Catalog::of(&store);
+    let rows = catalog.rows("control");
+    let of = |access: &str| rows.iter().find(|(key, _)| find(key, access.as_bytes()).is_some()).unwrap();
+    let (key, row) = of(&revoked.access);
+    let active = find(row, b"\"active\":false").unwrap();
+    catalog.put("control", key, &[&row[..active], b"\"active\":true", &row[active + 14..]].concat());
+    // The secret of one account under the name of another.
+    let told = fs::read(store.data().join("bootstrap.json")).unwrap();
+    let engineer =
+        serde_json::from_slice::<serde_json::Value>(&told).unwrap()["access_key_id"].as_str().unwrap().to_owned();
+    catalog.put("control", &of(&engineer).0, &of(&other.access).1);
+    // A tenant that gives its name to nobody else.
+    for (key, row) in rows.iter().filter(|(key, _)| find(key, b"demo").is_some()) {
+        catalog.remove("control", key);
+        catalog.put("control", &with(key, b"demo", b"dema"), row);
+    }
+    drop(catalog);
+    let server = store.start();
+    let asks = |account: &Account| server.client_of(&account.access, &account.secret).raw("GET", "/").send();
+    asks(&revoked).refused(500, "InternalError").done();
+    asks(&other).status(200).done();
+    server.client().raw("GET", "/").send().refused(500, "InternalError").done();
+    until("the look at all rows", || (server.metric("gotgan_rows_refused_total") >= 3.0).then_some(()));
+    for kind in ["credential", "tenant name"] {
+        until(kind, || server.said().contains(&format!("kind=\"{kind}\"")).then_some(()));
+    }
+}
+
+#[test]
+fn records_that_were_removed_or_exchanged_show_in_the_log() {
+    let asked = |store: &Store| {
+        let server = store.start();
+        server.client().make_bucket("box");
+        for key in ["a", "b", "c", "d", "e"] {
+            server.client().put("box", key, key).done();
+        }
+        assert_eq!(server.records().len(), 6);
+        server.stop();
+    };
+    let damage = |store: &Store| {
+        let server = store.start();
+        let found: Vec<_> = server.records().into_iter().filter(|line| line["damage"] == true).collect();
+        assert_eq!(server.metric("gotgan_log_damage_total") > 0.0, !found.is_empty());
+        found
+    };
+    let store = Store::new();
+    asked(&store);
+    assert!(damage(&store).is_empty());
+
+    let store = Store::new();
+    asked(&store);
+    let catalog = Catalog::of(&store);
+    let rows = catalog.rows("log");
+    catalog.remove("log", &rows[rows.len() - 4].0);
+    drop(catalog);
+    let found = damage(&store);
+    assert!(found.len() == 1 && found[0]["operation"] == "broken-chain", "{found:?}");
+    assert!(found[0]["error"].as_str().unwrap().contains("missing"), "{found:?}");
+
+    let store = Store::new();
+    asked(&store);
+    let catalog = Catalog::of(&store);
+    let rows = catalog.rows("log");
+    let [(a, x), (b, y)] = [&rows[rows.len() - 5], &rows[rows.len() - 3]];
+    catalog.put("log", a, y);
+    catalog.put("log", b, x);
+    drop(catalog);
+    assert!(damage(&store).iter().any(|line| line["error"].as_str().unwrap().contains("moved")));
 }

@@ -121,6 +121,38 @@ pub enum ControlKind {
     Credential,
 }
 
+impl ControlKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Platform, Self::Tenant, Self::TenantName, Self::TenantKey, Self::Principal, Self::Credential];
+
+    /// The byte that stands for it in keys and proofs.
+    #[must_use]
+    pub const fn id(self) -> u8 {
+        match self {
+            Self::Platform => 1,
+            Self::Tenant => 2,
+            Self::TenantName => 3,
+            Self::TenantKey => 4,
+            Self::Principal => 5,
+            Self::Credential => 6,
+        }
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Tenant => "tenant",
+            Self::TenantName => "tenant name",
+            Self::TenantKey => "tenant key",
+            Self::Principal => "principal",
+            Self::Credential => "credential",
+        }
+    }
+}
+
 /// Key and row of a control row.
 pub type ControlItem = (Vec<u8>, Vec<u8>);
 
@@ -357,10 +389,10 @@ pub struct RecordQuery {
 pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// The bucket of a name.
     async fn bucket(&self, name: &BucketName) -> Result<Option<Arc<BucketRow>>, CatalogError>;
-    /// A tenant's buckets by name.
+    /// Buckets by name, of one tenant or of all.
     async fn buckets(
         &self,
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         after: Option<&BucketName>,
         limit: usize,
     ) -> Result<Vec<Arc<BucketRow>>, CatalogError>;

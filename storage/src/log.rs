@@ -58,7 +58,9 @@ impl fmt::Display for LogPosition {
 pub struct LogEntry {
     /// Where it stands.
     pub position: LogPosition,
-    /// Salt of its leaf hash.
+    /// Its leaf hash, which its tenant's next entry names.
+    pub leaf: [u8; 32],
+    /// Salt of that.
     pub salt: [u8; 16],
     /// When its record was made.
     pub time: UtcMillis,
@@ -123,9 +125,10 @@ pub(crate) fn encode(
 /// Decodes an entry.
 pub(crate) fn decode(position: LogPosition, bytes: &[u8]) -> Option<LogEntry> {
     let body = bytes.strip_prefix(&[VERSION])?;
-    let s: Stored = postcard::from_bytes(body).ok()?;
+    let (s, []) = postcard::take_from_bytes::<Stored>(body).ok()? else { return None };
     Some(LogEntry {
         position,
+        leaf: leaf_hash(bytes),
         salt: s.salt,
         time: s.time,
         tenant: s.tenant,

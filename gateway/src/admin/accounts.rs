@@ -6,25 +6,24 @@ use policy::name::BucketName;
 use policy::principal::Role;
 use policy::residency::Residency;
 use serde_json::{Value, json};
-use storage::catalog::{BucketRow, Change, ControlKind};
+use storage::catalog::{BucketRow, Change, ControlKind, ControlPut};
 
 use super::{Admin, Call, Failure, Outcome};
 use crate::accounts::{is_name, new_credential, new_principal, new_tenant};
 use crate::clock::{now, rfc3339};
-use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow, read, scan};
-use crate::error::Error;
+use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow};
 
 /// Lines of one list.
 const LIST_MAX: usize = 10_000;
 
 pub(super) fn create_tenant(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = name_of(call)?;
-    let (tenant, rows) = new_tenant(&admin.gateway.keys, name, now())?;
+    let (tenant, rows) = new_tenant(&admin.gateway.control, &admin.gateway.keys, name, now())?;
     Ok(Outcome::rows(rows, tenant_json(&tenant)))
 }
 
 pub(super) async fn list_tenants(admin: &Admin) -> Result<Outcome, Failure> {
-    let rows: Vec<TenantRow> = scan(&*admin.gateway.catalog, LIST_MAX, |_| true).await?;
+    let rows: Vec<TenantRow> = admin.gateway.control.rows(LIST_MAX, |_| true).await?;
     Ok(Outcome::answer(json!({ "tenants": rows.iter().map(tenant_json).collect::<Vec<_>>() })))
 }
 
@@ -38,11 +37,11 @@ pub(super) async fn create_principal(admin: &Admin, call: &Call<'_>) -> Result<O
         (Role::Engineer, Some(name)) => Some(tenant_id(admin, name).await?),
     };
     let same = |row: &PrincipalRow| row.tenant == tenant && row.name == name;
-    if !scan::<PrincipalRow>(&*admin.gateway.catalog, 1, same).await?.is_empty() {
+    if !admin.gateway.control.rows::<PrincipalRow>(1, same).await?.is_empty() {
         return Err(Failure::new(StatusCode::CONFLICT, format!("there is a principal {name} already")));
     }
     let row = new_principal(tenant, name, role, now())?;
-    Ok(Outcome::rows(vec![row.put(true)?], principal_json(&row)))
+    Ok(Outcome::rows(vec![put(admin, &row, true)?], principal_json(&row)))
 }
 
 pub(super) async fn list_principals(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -51,14 +50,14 @@ pub(super) async fn list_principals(admin: &Admin, call: &Call<'_>) -> Result<Ou
         Some(name) => Some(tenant_id(admin, &name).await?),
     };
     let keep = |row: &PrincipalRow| tenant.is_none() || row.tenant == tenant;
-    let rows: Vec<PrincipalRow> = scan(&*admin.gateway.catalog, LIST_MAX, keep).await?;
+    let rows: Vec<PrincipalRow> = admin.gateway.control.rows(LIST_MAX, keep).await?;
     Ok(Outcome::answer(json!({ "principals": rows.iter().map(principal_json).collect::<Vec<_>>() })))
 }
 
 pub(super) async fn disable_principal(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let mut row = principal(admin, call.path.get(1).copied().unwrap_or("")).await?;
     row.active = false;
-    Ok(Outcome { forget: true, ..Outcome::rows(vec![row.put(false)?], principal_json(&row)) })
+    Ok(Outcome { forget: true, ..Outcome::rows(vec![put(admin, &row, false)?], principal_json(&row)) })
 }
 
 pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -71,7 +70,7 @@ pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("secret_access_key".to_owned(), Value::String(made.secret.to_string()));
     }
-    Ok(Outcome::rows(vec![made.row.put(true)?], answer))
+    Ok(Outcome::rows(vec![put(admin, &made.row, true)?], answer))
 }
 
 pub(super) async fn list_credentials(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -80,22 +79,22 @@ pub(super) async fn list_credentials(admin: &Admin, call: &Call<'_>) -> Result<O
         Some(id) => Some(id.parse::<PrincipalId>().map_err(|_| bad("the principal is named by its id"))?),
     };
     let keep = |row: &CredentialRow| principal.is_none_or(|id| row.principal == id);
-    let rows: Vec<CredentialRow> = scan(&*admin.gateway.catalog, LIST_MAX, keep).await?;
+    let rows: Vec<CredentialRow> = admin.gateway.control.rows(LIST_MAX, keep).await?;
     Ok(Outcome::answer(json!({ "credentials": rows.iter().map(credential_json).collect::<Vec<_>>() })))
 }
 
 pub(super) async fn revoke_credential(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let id = call.path.get(1).copied().unwrap_or("");
-    let row = read::<CredentialRow>(&*admin.gateway.catalog, id.as_bytes()).await?;
+    let row = admin.gateway.control.row::<CredentialRow>(id.as_bytes()).await?;
     let mut row = row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such credential"))?;
     row.active = false;
-    Ok(Outcome { forget: true, ..Outcome::rows(vec![row.put(false)?], credential_json(&row)) })
+    Ok(Outcome { forget: true, ..Outcome::rows(vec![put(admin, &row, false)?], credential_json(&row)) })
 }
 
 /// A bucket's residency can be narrowed, never widened.
 pub(super) async fn narrow_bucket(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let name: BucketName = call.path.get(1).copied().unwrap_or("").parse().map_err(|_| bad("not a bucket name"))?;
-    let row = admin.gateway.catalog.bucket(&name).await.map_err(Error::from)?;
+    let row = admin.gateway.control.bucket(&name).await?;
     let row = row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such bucket"))?;
     let mut subdivisions = std::collections::BTreeSet::new();
     for code in texts(call, "subdivisions")? {
@@ -104,19 +103,23 @@ pub(super) async fn narrow_bucket(admin: &Admin, call: &Call<'_>) -> Result<Outc
     let sites = texts(call, "sites")?.into_iter().collect();
     let inner = Residency::within_korea(subdivisions, sites).map_err(|e| bad(&e.to_string()))?;
     let residency = row.residency.narrow(&inner).map_err(|e| Failure::new(StatusCode::CONFLICT, e.to_string()))?;
-    let row = BucketRow { residency, ..BucketRow::clone(&row) };
+    let row = admin.gateway.control.prove(BucketRow { residency, ..BucketRow::clone(&row) })?;
     let answer = json!({ "bucket": row.name.to_string(), "residency": row.residency });
     Ok(Outcome { change: Some(Change::UpdateBucket(row)), ..Outcome::answer(answer) })
 }
 
+fn put<R: ControlRow>(admin: &Admin, row: &R, only_if_absent: bool) -> Result<ControlPut, Failure> {
+    Ok(admin.gateway.control.put(row, only_if_absent)?)
+}
+
 /// The id of a tenant that is given by name or id.
 pub(super) async fn tenant_id(admin: &Admin, name: &str) -> Result<TenantId, Failure> {
-    let known = admin.gateway.catalog.control(ControlKind::TenantName, name.as_bytes()).await.map_err(Error::from)?;
+    let known = admin.gateway.control.content(ControlKind::TenantName, name.as_bytes()).await?;
     let by_name = known.and_then(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).map(TenantId::from_bytes);
     let id = match by_name {
         Some(id) => Some(id),
         None => match name.parse::<TenantId>() {
-            Ok(id) => read::<TenantRow>(&*admin.gateway.catalog, id.as_bytes()).await?.map(|row| row.id),
+            Ok(id) => admin.gateway.control.row::<TenantRow>(id.as_bytes()).await?.map(|row| row.id),
             Err(_) => None,
         },
     };
@@ -125,7 +128,7 @@ pub(super) async fn tenant_id(admin: &Admin, name: &str) -> Result<TenantId, Fai
 
 async fn principal(admin: &Admin, id: &str) -> Result<PrincipalRow, Failure> {
     let id: PrincipalId = id.parse().map_err(|_| bad("the principal is named by its id"))?;
-    let row = read::<PrincipalRow>(&*admin.gateway.catalog, id.as_bytes()).await?;
+    let row = admin.gateway.control.row::<PrincipalRow>(id.as_bytes()).await?;
     row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such principal"))
 }
 

@@ -8,9 +8,13 @@ use serde_json::{Value, json};
 use storage::catalog::RecordQuery;
 use storage::log::{LogEntry, LogPosition, RecordKind};
 
+mod chain;
+
+use chain::Chain;
+
 use super::{Admin, Call, Failure, Outcome};
 use crate::clock::rfc3339;
-use crate::control::{TenantRow, read};
+use crate::control::TenantRow;
 use crate::error::Error;
 use crate::record::{Access, Closing, Content};
 
@@ -39,7 +43,11 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let mut lines = Vec::new();
     let mut closings = HashMap::new();
     let mut names = HashMap::new();
+    let mut chain = Chain::after(after);
     for entry in &entries {
+        if let Some(why) = chain.follow(entry) {
+            lines.push(damage(entry, "broken-chain", why));
+        }
         match admin.gateway.recorder.open(entry).await {
             Ok(Content::Opening(access)) => {
                 let tenant = name_of(admin, &mut names, access.tenant.as_deref()).await?;
@@ -56,9 +64,7 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
                 "last": rfc3339(folded.last), "digest": hex::encode(folded.digest),
             })),
             // A record that does not open is shown, not skipped: it is evidence of damage.
-            Err(error) => lines.push(json!({
-                "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "unreadable", "error": error.to_string(),
-            })),
+            Err(error) => lines.push(damage(entry, "unreadable", &error.to_string())),
         }
     }
     lines.retain(|line| filter.admits(line));
@@ -96,12 +102,21 @@ async fn name_of(
         return Ok(Some(name.clone()));
     }
     let row = match id.parse::<policy::id::TenantId>() {
-        Ok(tenant) => read::<TenantRow>(&*admin.gateway.catalog, tenant.as_bytes()).await?,
+        Ok(tenant) => admin.gateway.control.row::<TenantRow>(tenant.as_bytes()).await?,
         Err(_) => None,
     };
     let name = row.map_or_else(|| id.to_owned(), |row| row.name);
     names.insert(id.to_owned(), name.clone());
     Ok(Some(name))
+}
+
+/// Evidence that somebody had hands on the log.
+fn damage(entry: &LogEntry, operation: &str, why: &str) -> Value {
+    let position = entry.position;
+    tracing::error!(%position, operation, why, "the access log is damaged");
+    metrics::counter!("gotgan_log_damage_total").increment(1);
+    let (sequence, time) = (position.to_string(), rfc3339(entry.time));
+    json!({ "sequence": sequence, "time": time, "operation": operation, "damage": true, "error": why })
 }
 
 fn opening(entry: &LogEntry, access: &Access, tenant: Option<String>) -> Value {
@@ -179,9 +194,12 @@ impl Filter {
         let kind =
             self.everything || !(operation.starts_with("admin:") || matches!(operation.as_str(), "control" | "health"));
         let time = text("time");
+        let damage = line.get("damage").is_some();
         kind && self.from.as_ref().is_none_or(|from| time >= *from)
             && self.until.as_ref().is_none_or(|until| time < *until)
             && self.wanted.iter().all(|(field, value)| match *field {
+                // Whose records it hides is not known, so every reader is told.
+                _ if damage => true,
                 "tenant" => text("tenant") == *value || text("tenant_id") == *value,
                 "key" => text("key") == *value || names(line, value),
                 field => text(field) == *value,

@@ -12,12 +12,10 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::CopySource;
 use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use storage::catalog::BucketRow;
 
 use super::lenient::Verified;
 use crate::context::{Admitted, RequestContext};
-use crate::control::{self, TenantRow};
-use crate::error::Error;
+use crate::control::{Bucket, TenantRow};
 use crate::gateway::Gateway;
 
 /// SHA-256 of nothing.
@@ -77,8 +75,8 @@ impl S3Access for Admission {
         };
         let tenant_residency = self.tenant_residency(&operation, account.as_deref()).await?;
         let permit = {
-            let bucket_facts = bucket.as_deref().map(facts);
-            let source_facts = source.as_ref().and_then(|s| s.as_deref().map(facts));
+            let bucket_facts = bucket.as_ref().map(facts);
+            let source_facts = source.as_ref().and_then(|s| s.as_ref().map(facts));
             let place = [self.0.place()];
             decide(&Request {
                 operation,
@@ -114,11 +112,11 @@ impl S3Access for Admission {
 }
 
 impl Admission {
-    async fn bucket(&self, name: Option<&str>) -> S3Result<Option<Arc<BucketRow>>> {
+    async fn bucket(&self, name: Option<&str>) -> S3Result<Option<Bucket>> {
         let Some(name) = name else { return Ok(None) };
         let name: BucketName =
             name.parse().map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
-        self.0.catalog.bucket(&name).await.map_err(|e| Error::from(e).into())
+        self.0.control.bucket(&name).await.map_err(S3Error::from)
     }
 
     /// Only a new bucket inherits from its tenant; an old one carries what it inherited.
@@ -130,7 +128,7 @@ impl Admission {
         let (Operation::CreateBucket, Some(tenant)) = (operation, account.and_then(|a| a.actor.tenant)) else {
             return Ok(None);
         };
-        let row = control::read::<TenantRow>(&*self.0.catalog, tenant.as_bytes()).await.map_err(S3Error::from)?;
+        let row = self.0.control.row::<TenantRow>(tenant.as_bytes()).await.map_err(S3Error::from)?;
         Ok(row.map(|r| r.residency))
     }
 }
@@ -139,7 +137,7 @@ fn current() -> S3Result<Arc<RequestContext>> {
     RequestContext::current().ok_or_else(|| s3s::s3_error!(InternalError, "no request context"))
 }
 
-fn facts(row: &BucketRow) -> BucketFacts {
+fn facts(row: &Bucket) -> BucketFacts {
     BucketFacts { id: row.id, tenant: row.tenant, residency: row.residency.clone() }
 }
 

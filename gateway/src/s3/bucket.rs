@@ -16,7 +16,7 @@ use storage::catalog::{BucketRow, Change, CommitError, Refusal};
 use super::put::{commit_recorded, commit_with_status};
 use super::{Call, timestamp, unsupported};
 use crate::clock;
-use crate::control::{self, TenantRow};
+use crate::control::TenantRow;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::seal::key::random;
@@ -37,16 +37,16 @@ pub(super) async fn create_bucket(
         .map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
     let account = &call.admitted.account;
     let tenant = account.actor.tenant.ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
-    if let Some(existing) = gateway.catalog.bucket(&name).await.map_err(Error::from)? {
+    if let Some(existing) = gateway.control.bucket(&name).await? {
         return Err(exists(existing.tenant == tenant));
     }
-    let mine = gateway.catalog.buckets(tenant, None, BUCKETS_MAX).await.map_err(Error::from)?;
+    let mine = gateway.control.buckets(tenant, None, BUCKETS_MAX).await?;
     if mine.len() >= BUCKETS_MAX {
         return Err(s3s::s3_error!(TooManyBuckets, "You have attempted to create more buckets than allowed"));
     }
     let id = BucketId::time_ordered(clock::now().0, random().map_err(Error::from)?);
     let key = gateway.keys.new_bucket_key(tenant, id).await?;
-    let row = BucketRow {
+    let row = gateway.control.prove(BucketRow {
         id,
         name: name.clone(),
         tenant,
@@ -54,7 +54,8 @@ pub(super) async fn create_bucket(
         created: clock::now(),
         residency: inherited(gateway, tenant).await?,
         keys: vec![key],
-    };
+        proof: [0; 32],
+    })?;
     match commit_recorded(gateway, &call.context, Change::CreateBucket(row)).await {
         Ok(_) => Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{name}")) })),
         Err(Error::Commit(CommitError::Refused(Refusal::BucketExists { owner }))) => Err(exists(owner == tenant)),
@@ -83,7 +84,7 @@ fn refuse(input: &CreateBucketInput) -> S3Result<()> {
 
 /// A location constraint never chooses a place (S3.md trap 33): the tenant's residency does.
 async fn inherited(gateway: &Gateway, tenant: policy::id::TenantId) -> Result<Residency, Error> {
-    let row = control::read::<TenantRow>(&*gateway.catalog, tenant.as_bytes()).await?;
+    let row = gateway.control.row::<TenantRow>(tenant.as_bytes()).await?;
     Ok(row.ok_or(Error::Missing("tenant"))?.residency)
 }
 
@@ -161,7 +162,7 @@ pub(super) async fn list_buckets(
         ),
     };
     let prefix = req.input.prefix.as_deref().unwrap_or("");
-    let mut rows = gateway.catalog.buckets(tenant, after.as_ref(), BUCKETS_MAX).await.map_err(Error::from)?;
+    let mut rows = gateway.control.buckets(tenant, after.as_ref(), BUCKETS_MAX).await?;
     rows.retain(|row| row.name.as_str().starts_with(prefix));
     let more = rows.len() > limit;
     rows.truncate(limit);

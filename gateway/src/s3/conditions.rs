@@ -10,11 +10,12 @@ use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use storage::catalog::{BucketRow, CommitError, CurrentRow, Precondition, Refusal};
+use storage::catalog::{CommitError, CurrentRow, Precondition, Refusal};
 
 use super::checks::StoredETag;
 use super::metadata::ListValues;
 use super::put::decode;
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
@@ -126,7 +127,7 @@ impl WriteConditions {
 /// compare-and-swap on the version id.
 pub(super) async fn of_write(
     gateway: &Gateway,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     name: &ObjectKey,
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -169,7 +170,7 @@ pub(super) fn lost_race(error: Error, if_match: bool) -> S3Error {
 
 /// Opens the list values of a current row.
 pub(super) fn open_values(
-    bucket: &BucketRow,
+    bucket: &Bucket,
     key: &BucketKey,
     name: &[u8],
     row: &CurrentRow,
@@ -180,7 +181,7 @@ pub(super) fn open_values(
 }
 
 /// Counts and reports a listed row that does not open.
-pub(super) fn report(bucket: &BucketRow, version: VersionId, error: &SealError) {
+pub(super) fn report(bucket: &Bucket, version: VersionId, error: &SealError) {
     metrics::counter!("gotgan_rows_refused_total").increment(1);
     tracing::error!(bucket = %bucket.id, %version, %error, "a listed row does not open");
 }

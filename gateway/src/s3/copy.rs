@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, CommitError, ManifestBody, NewBody, Precondition, Refusal};
+use storage::catalog::{CommitError, ManifestBody, NewBody, Precondition, Refusal};
 
 use super::checks::{StoredChecksum, StoredETag, named_algorithm, put_checksum};
 use super::conditions::{ReadConditions, WriteConditions, lost_race, of_write};
@@ -34,7 +35,7 @@ pub(super) async fn copy_object(
     refuse_unsupported!(req.input)?;
     let replace = directive(&req.input)?;
     let (source_key, source_version) = source_name(&req.input.copy_source)?;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?.clone();
     let source_bucket = source_bucket(call)?;
     let same = source_bucket.id == bucket.id && source_key == req.input.key;
     if same && !replace {
@@ -87,7 +88,7 @@ pub(super) async fn copy_object(
 
 /// What a copy makes.
 struct To<'a> {
-    bucket: &'a BucketRow,
+    bucket: &'a Bucket,
     name: &'a ObjectKey,
     metadata: &'a ObjectMetadata,
     precondition: Precondition,
@@ -132,7 +133,7 @@ async fn share(
     Ok((source.values.clone(), modified))
 }
 
-fn rewrap(bucket: &BucketRow, source: &OpenObject, key: &VersionKey) -> Result<Vec<ManifestBody>, Error> {
+fn rewrap(bucket: &Bucket, source: &OpenObject, key: &VersionKey) -> Result<Vec<ManifestBody>, Error> {
     let mut out = Vec::with_capacity(source.version.row.bodies.len());
     for body in &source.version.row.bodies {
         let id = *body.body.as_bytes();
@@ -147,7 +148,7 @@ async fn reseal(
     gateway: &Arc<Gateway>,
     call: &Call,
     to: To<'_>,
-    (source_bucket, source): (&BucketRow, OpenObject),
+    (source_bucket, source): (&Bucket, OpenObject),
     algorithm: Option<Algorithm>,
 ) -> Result<(ListValues, UtcMillis), Error> {
     let bucket = to.bucket;
@@ -212,7 +213,7 @@ pub(super) fn source_name(source: &CopySource) -> S3Result<(String, Option<Strin
 }
 
 /// The bucket that a copy reads, as admission found it.
-pub(super) fn source_bucket(call: &Call) -> S3Result<Arc<BucketRow>> {
+pub(super) fn source_bucket(call: &Call) -> S3Result<Bucket> {
     call.admitted.source.clone().ok_or_else(|| s3s::s3_error!(NoSuchBucket, "The specified bucket does not exist"))
 }
 

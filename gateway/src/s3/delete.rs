@@ -5,13 +5,14 @@ use std::sync::Arc;
 use policy::name::ObjectKey;
 use s3s::dto::{self, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, ETagCondition};
 use s3s::{S3Error, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, Change, CommitError, Precondition};
+use storage::catalog::{Change, CommitError, Precondition};
 
 use super::checks::Promises;
 use super::conditions;
 use super::object::names_visible;
 use super::put::{commit_recorded, commit_with_status, object_key};
 use super::{Call, unsupported};
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -116,7 +117,7 @@ fn answer(objects: Vec<dto::ObjectIdentifier>, refusals: Vec<Option<S3Error>>, q
 /// What one entry asks of the catalog; nothing when it names a version that an unversioned bucket has not.
 async fn wanted(
     gateway: &Gateway,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     object: &dto::ObjectIdentifier,
 ) -> S3Result<Option<(ObjectKey, Precondition)>> {
     if object.size.is_some() || object.last_modified_time.is_some() {

@@ -15,6 +15,7 @@ use super::lenient::GivenExpires;
 use super::object::{OpenObject, open_object};
 use super::put::{aes256, object_key};
 use super::{Call, signed, timestamp};
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::patient::Patient;
@@ -56,6 +57,20 @@ impl OpenObject {
                 Ok(range) => Ok(Selection { range, partial: true, parts: None }),
                 Err(_) => Err(unsatisfiable(size)),
             },
+        }
+    }
+
+    /// The checksum that an answer tells, of the object or of the part that is asked for, when any is asked for.
+    fn checksum_told(
+        &self,
+        mode: Option<&dto::ChecksumMode>,
+        (bucket, key): (&Bucket, &str),
+        selection: &Selection,
+    ) -> S3Result<Option<StoredChecksum>> {
+        match mode.is_some_and(|mode| mode.as_str().eq_ignore_ascii_case("ENABLED")) {
+            true if selection.partial => Ok(self.checksum_of(bucket, &object_key(key)?, &selection.range)?),
+            true => Ok(self.values.checksum.clone()),
+            false => Ok(None),
         }
     }
 }
@@ -115,7 +130,7 @@ pub(super) async fn get_object(
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let input = &req.input;
     refuse_customer_key(input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some())?;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?.clone();
     // Opened before the rows are read: what they name cannot be deleted meanwhile.
     let guard = gateway.reads.open();
     let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
@@ -128,11 +143,7 @@ pub(super) async fn get_object(
     .check(&object.values.etag, object.modified(), false)?;
     let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
     let selection = object.select(range, input.part_number)?;
-    let checksum = match enabled(input.checksum_mode.as_ref()) {
-        true if selection.partial => object.checksum_of(&bucket, &object_key(&input.key)?, &selection.range)?,
-        true => object.values.checksum.clone(),
-        false => None,
-    };
+    let checksum = object.checksum_told(input.checksum_mode.as_ref(), (&bucket, &input.key), &selection)?;
     let mut output = GetObjectOutput::default();
     fill!(output, object, selection, checksum);
     let given = expires_as_given(&req.extensions, &object);
@@ -185,7 +196,7 @@ pub(super) async fn head_object(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let input = &req.input;
     refuse_customer_key(input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some())?;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?.clone();
     let object = open_object(gateway, call, &bucket, &input.key, input.version_id.as_deref()).await?;
     conditions_of(
         input.if_match.as_ref(),
@@ -196,11 +207,7 @@ pub(super) async fn head_object(
     .check(&object.values.etag, object.modified(), false)?;
     let range = input.range.filter(|_| if_range(&req.headers, &object.values.etag, object.modified()));
     let selection = object.select(range, input.part_number)?;
-    let checksum = match enabled(input.checksum_mode.as_ref()) {
-        true if selection.partial => object.checksum_of(&bucket, &object_key(&input.key)?, &selection.range)?,
-        true => object.values.checksum.clone(),
-        false => None,
-    };
+    let checksum = object.checksum_told(input.checksum_mode.as_ref(), (&bucket, &input.key), &selection)?;
     let mut output = HeadObjectOutput::default();
     fill!(output, object, selection, checksum);
     override_headers(input, &mut output)?;
@@ -259,10 +266,6 @@ fn conditions_of<'a>(
     if_unmodified_since: Option<&'a dto::Timestamp>,
 ) -> ReadConditions<'a> {
     ReadConditions { if_match, if_none_match, if_modified_since, if_unmodified_since }
-}
-
-fn enabled(mode: Option<&dto::ChecksumMode>) -> bool {
-    mode.is_some_and(|m| m.as_str().eq_ignore_ascii_case("ENABLED"))
 }
 
 fn refuse_customer_key(asked: bool) -> S3Result<()> {

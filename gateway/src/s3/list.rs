@@ -7,11 +7,12 @@ use bytes::Bytes;
 use policy::name::KEY_BYTES_MAX;
 use s3s::dto::{EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output};
 use s3s::{S3Request, S3Response, S3Result};
-use storage::catalog::{After, BucketRow, ListItem, ListPage, ListQuery, ListedObject};
+use storage::catalog::{After, ListItem, ListPage, ListQuery, ListedObject};
 
 use super::conditions::report;
 use super::metadata::ListedValues;
 use super::{Call, asks_for};
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 
@@ -122,7 +123,7 @@ fn begin(bucket: &str, query: &ListQuery, limit: i32, encode: bool, page: &ListP
 /// Opens and writes the rows of a page.
 async fn rows(
     gateway: &Gateway,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     page: &ListPage,
     list: &mut Document,
     with_owner: bool,
@@ -147,7 +148,7 @@ async fn rows(
 }
 
 fn query(
-    bucket: &BucketRow,
+    bucket: &Bucket,
     prefix: Option<&str>,
     delimiter: Option<&str>,
     after: Option<After>,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
 use policy::id::UploadId;
 use policy::name::ObjectKey;
@@ -11,7 +12,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use serde::{Deserialize, Serialize};
-use storage::catalog::{BucketRow, Change, ManifestBody, PartRow, UploadRow};
+use storage::catalog::{Change, ManifestBody, PartRow, UploadRow};
 
 use super::checks::{StoredChecksum, named_algorithm};
 use super::metadata::{read_metadata, refuse_unsupported};
@@ -145,12 +146,7 @@ pub(super) fn checksum_type(full: bool) -> dto::ChecksumType {
 }
 
 /// Finds an upload of this bucket and key; any other id is NoSuchUpload.
-pub(super) async fn open_upload(
-    gateway: &Gateway,
-    bucket: &BucketRow,
-    key: &ObjectKey,
-    id: &str,
-) -> S3Result<OpenUpload> {
+pub(super) async fn open_upload(gateway: &Gateway, bucket: &Bucket, key: &ObjectKey, id: &str) -> S3Result<OpenUpload> {
     let gone = || {
         s3s::s3_error!(
             NoSuchUpload,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use policy::id::VersionId;
 use policy::name::ObjectKey;
 use s3s::S3Result;
-use storage::catalog::{BucketRow, Location, ManifestBody, ObjectView, VersionRow};
+use storage::catalog::{Location, ManifestBody, ObjectView, VersionRow};
 
 use super::Call;
 use super::checks::StoredChecksum;
@@ -14,6 +14,7 @@ use super::conditions::open_values;
 use super::metadata::{ListValues, ObjectMetadata};
 use super::multipart::PartValues;
 use super::put::{decode, object_key};
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::keys::BucketKey;
@@ -33,7 +34,7 @@ pub(super) struct OpenObject {
 pub(super) async fn open_object(
     gateway: &Gateway,
     call: &Call,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     key: &str,
     version: Option<&str>,
 ) -> S3Result<OpenObject> {
@@ -66,7 +67,7 @@ pub(super) fn names_visible(version: Option<&str>) -> S3Result<bool> {
 /// From what was opened a moment ago, if the listed row is still the same; none when it must be opened anew.
 async fn again(
     gateway: &Gateway,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     bucket_key: &Arc<BucketKey>,
     name: &ObjectKey,
 ) -> Result<Option<OpenObject>, Error> {
@@ -84,7 +85,7 @@ async fn again(
 /// From one snapshot of the catalog.
 async fn anew(
     gateway: &Gateway,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     bucket_key: &Arc<BucketKey>,
     name: &ObjectKey,
 ) -> Result<Option<OpenObject>, Error> {
@@ -103,7 +104,7 @@ async fn anew(
 
 /// Opens what is not kept open.
 fn open(
-    bucket: &BucketRow,
+    bucket: &Bucket,
     bucket_key: &BucketKey,
     name: &ObjectKey,
     version: Arc<OpenedVersion>,
@@ -115,7 +116,7 @@ fn open(
 }
 
 /// Opens the manifest, which proves the list of bodies and the list values; gives its content.
-fn manifest(bucket: &BucketRow, name: &ObjectKey, version: &OpenedVersion) -> Result<Vec<u8>, Error> {
+fn manifest(bucket: &Bucket, name: &ObjectKey, version: &OpenedVersion) -> Result<Vec<u8>, Error> {
     let row = &version.row;
     let facts = ManifestFacts {
         owner: owner(bucket, name, row),
@@ -128,11 +129,11 @@ fn manifest(bucket: &BucketRow, name: &ObjectKey, version: &OpenedVersion) -> Re
     Ok(version.key.open_manifest(&facts, &row.manifest)?)
 }
 
-fn owner<'a>(bucket: &BucketRow, name: &'a ObjectKey, row: &VersionRow) -> Owner<'a> {
+fn owner<'a>(bucket: &Bucket, name: &'a ObjectKey, row: &VersionRow) -> Owner<'a> {
     Owner { tenant: bucket.tenant, bucket: bucket.id, name: name.as_bytes(), version: row.version }
 }
 
-fn refused(bucket: &BucketRow, error: Error) -> Error {
+fn refused(bucket: &Bucket, error: Error) -> Error {
     tracing::error!(bucket = %bucket.id, %error, "rows of an object do not open: not served");
     metrics::counter!("gotgan_rows_refused_total").increment(1);
     error
@@ -152,7 +153,7 @@ impl OpenObject {
     }
 
     /// Sealed content of the manifest: what parts were, for multipart.
-    pub(super) fn content(&self, bucket: &BucketRow, name: &ObjectKey) -> Result<Vec<u8>, Error> {
+    pub(super) fn content(&self, bucket: &Bucket, name: &ObjectKey) -> Result<Vec<u8>, Error> {
         manifest(bucket, name, &self.version)
     }
 
@@ -160,7 +161,7 @@ impl OpenObject {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
     pub(super) fn checksum_of(
         &self,
-        bucket: &BucketRow,
+        bucket: &Bucket,
         name: &ObjectKey,
         bytes: &Range<u64>,
     ) -> Result<Option<StoredChecksum>, Error> {
@@ -174,7 +175,7 @@ impl OpenObject {
     }
 
     /// Hands over what the read pipeline needs.
-    pub(super) fn into_source(self, gateway: &Gateway, bucket: &BucketRow) -> Source {
+    pub(super) fn into_source(self, gateway: &Gateway, bucket: &Bucket) -> Source {
         Source {
             tenant: bucket.tenant,
             bucket: bucket.id,

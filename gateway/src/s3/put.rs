@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
 use policy::id::{UploadId, VersionId};
 use policy::name::ObjectKey;
 use policy::time::UtcMillis;
 use s3s::dto::{self, PutObjectInput, PutObjectOutput};
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
+use storage::catalog::{Change, Commit, ManifestBody, NewBody, Precondition, PutVersion, VersionRow};
 
 use super::checks::{Promises, StoredChecksum, StoredETag, put_checksum};
 use super::conditions;
@@ -30,7 +31,7 @@ const PUT_MAX: u64 = 5 << 30;
 
 /// A version about to be committed.
 pub(super) struct Draft<'a> {
-    pub bucket: &'a BucketRow,
+    pub bucket: &'a Bucket,
     pub bucket_key: &'a BucketKey,
     pub name: &'a ObjectKey,
     pub version: VersionId,

@@ -46,17 +46,26 @@ impl Suite {
     /// `HMAC(key, u32be(1) || "GTGN" || format || suite || purpose || 0x00 || context || u32be(256))`
     #[must_use]
     pub fn derive(self, key: &SecretKey, purpose: &str, context: &[u8]) -> SecretKey {
+        SecretKey::from_bytes(self.prove(key, purpose, &[context]))
+    }
+
+    /// What only the holder of `key` can derive of the parts of a context, one behind the other: a proof that may be
+    /// shown, so `purpose` is one that no key is derived for.
+    #[must_use]
+    pub(crate) fn prove(self, key: &SecretKey, purpose: &str, context: &[&[u8]]) -> [u8; 32] {
         let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
         mac.update(&1_u32.to_be_bytes());
         mac.update(MAGIC);
         mac.update(&[FORMAT, self.id()]);
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
-        mac.update(context);
+        for part in context {
+            mac.update(part);
+        }
         mac.update(&256_u32.to_be_bytes());
         let mut out = [0; 32];
         out.copy_from_slice(mac.sign().as_ref());
-        SecretKey::from_bytes(out)
+        out
     }
 
     /// The AEAD of this suite under `key`.

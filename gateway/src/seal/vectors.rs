@@ -38,7 +38,13 @@ fn format_1_never_changes() {
         .into_iter()
         .flat_map(|s| [0, 100, 66_000].map(|n| body(s, n)))
         .collect();
-    let now = json!({ "format": 1, "bodies": bodies });
+    let key = [0x24; 32];
+    let parts: [&[u8]; 4] = [&[5], &2_u32.to_be_bytes(), b"id", b"content"];
+    let proof = Suite::Aes256Gcm.prove(&SecretKey::from_bytes(key), "control-row", &parts);
+    let proofs = json!([{
+        "control_key": hex::encode(key), "kind": 5, "id": "id", "content": "content", "proof": hex::encode(proof),
+    }]);
+    let now = json!({ "format": 1, "bodies": bodies, "proofs": proofs });
     if std::env::var_os("GOTGAN_WRITE_DOCS").is_some() {
         std::fs::write(path, serde_json::to_string_pretty(&now).unwrap()).unwrap();
     }

@@ -111,6 +111,7 @@ mod tests {
         let written = encode(row).unwrap();
         assert_eq!(decode::<T>("row", &written).unwrap(), *row);
         assert!(decode::<T>("row", &written[..written.len() - 1]).is_err(), "cut short");
+        assert!(decode::<T>("row", &[written.as_slice(), &[0]].concat()).is_err(), "longer than it is");
         assert!(decode::<T>("row", &[&[9], &written[1..]].concat()).is_err(), "another version");
     }
 
@@ -164,6 +165,7 @@ mod tests {
                 created: UtcMillis(sealed_bytes),
                 residency: Residency::korea(),
                 keys,
+                proof: digest,
             });
         }
 

@@ -94,14 +94,7 @@ pub(super) fn read_log(key: &[u8]) -> Option<LogPosition> {
 
 pub(super) fn control(kind: ControlKind, id: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + id.len());
-    out.push(match kind {
-        ControlKind::Platform => 1,
-        ControlKind::Tenant => 2,
-        ControlKind::TenantName => 3,
-        ControlKind::TenantKey => 4,
-        ControlKind::Principal => 5,
-        ControlKind::Credential => 6,
-    });
+    out.push(kind.id());
     out.extend_from_slice(id);
     out
 }

@@ -252,8 +252,11 @@ impl Shared {
     fn load_buckets(&self) -> Result<(), CatalogError> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         for item in self.db.iterator_cf(self.buckets_cf()?, rocksdb::IteratorMode::Start) {
-            let (_, value) = item?;
+            let (key, value) = item?;
             let row: BucketRow = decode("bucket", &value)?;
+            if *key != *row.id.as_bytes() {
+                return Err(CatalogError::Corrupt(format!("the row of bucket {} lies under another's id", row.id)));
+            }
             buckets.by_name.insert(row.name.clone(), Arc::new(row));
         }
         Ok(())
@@ -287,14 +290,18 @@ impl Catalog for RocksCatalog {
 
     async fn buckets(
         &self,
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         after: Option<&BucketName>,
         limit: usize,
     ) -> Result<Vec<Arc<BucketRow>>, CatalogError> {
         let buckets = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let range = buckets.by_name.range::<BucketName, _>((from, std::ops::Bound::Unbounded));
-        Ok(range.filter(|(_, row)| row.tenant == tenant).take(limit).map(|(_, row)| Arc::clone(row)).collect())
+        Ok(range
+            .filter(|(_, row)| tenant.is_none_or(|tenant| row.tenant == tenant))
+            .take(limit)
+            .map(|(_, row)| Arc::clone(row))
+            .collect())
     }
 
     async fn current(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<CurrentRow>, CatalogError> {

@@ -30,6 +30,19 @@ pub struct BucketRow {
     pub residency: Residency,
     /// Wrapped bucket keys, the current one last.
     pub keys: Vec<Vec<u8>>,
+    /// What proves the row to whoever holds the control key; nothing here looks at it.
+    pub proof: [u8; 32],
+}
+
+impl BucketRow {
+    /// The row as it is stored but for its proof: what the proof is over.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot be encoded.
+    pub fn unproven(&self) -> Result<Vec<u8>, CatalogError> {
+        let Self { id, name, tenant, owner, created, residency, keys, proof: _ } = self;
+        encode(&(id, name, tenant, owner, created, residency, keys))
+    }
 }
 
 /// The visible version of an object, as lists and preconditions need it.
@@ -244,7 +257,11 @@ pub(crate) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
 
 /// Decodes a row of the table `what`.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CatalogError> {
-    postcard::from_bytes(versioned(what, bytes)?).map_err(|e| CatalogError::Corrupt(format!("{what}: {e}")))
+    match postcard::take_from_bytes(versioned(what, bytes)?) {
+        Ok((row, [])) => Ok(row),
+        Ok(_) => Err(CatalogError::Corrupt(format!("{what}: bytes behind the row"))),
+        Err(e) => Err(CatalogError::Corrupt(format!("{what}: {e}"))),
+    }
 }
 
 fn versioned<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], CatalogError> {

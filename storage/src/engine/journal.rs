@@ -86,7 +86,11 @@ fn cut(path: &Path, at: u64) -> io::Result<()> {
 fn manifest(dir: &Path) -> Result<Option<PathBuf>, OpenError> {
     let current = dir.join("CURRENT");
     match std::fs::read_to_string(&current) {
-        Ok(name) => Ok(Some(dir.join(name.trim_end()))),
+        Ok(name) if name.starts_with("MANIFEST-") => Ok(Some(dir.join(name.trim_end()))),
+        Ok(_) => {
+            let why = "it names no MANIFEST: it was changed or cut; restore the database from a backup";
+            Err(OpenError::io(&current, io::Error::new(ErrorKind::InvalidData, why)))
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(OpenError::io(&current, source)),
     }

@@ -182,8 +182,8 @@ impl<'a, B: Backend> Pair<'a, B> {
         for row in self.model.buckets.values() {
             assert_eq!(self.catalog().bucket(&row.name).await.unwrap().as_deref(), Some(row));
         }
-        for of in [tenant(0), tenant(1), tenant(9)] {
-            let mut known = self.model.buckets.values().filter(|row| row.tenant == of).peekable();
+        for of in [Some(tenant(0)), Some(tenant(1)), Some(tenant(9)), None] {
+            let mut known = self.model.buckets.values().filter(|row| of.is_none_or(|of| row.tenant == of)).peekable();
             let mut after = None;
             loop {
                 let page = self.catalog().buckets(of, after.as_ref(), 1).await.unwrap();

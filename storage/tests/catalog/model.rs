@@ -80,8 +80,9 @@ impl Model {
     /// Appends the record of a change that was made.
     pub fn record(&mut self, record: Record, row_digest: Option<[u8; 32]>) {
         let (count, prev) = self.heads.get(&record.tenant).copied().unwrap_or_default();
-        let entry = LogEntry {
+        let mut entry = LogEntry {
             position: self.next_position(),
+            leaf: [0; 32],
             salt: record.salt,
             time: record.time,
             tenant: record.tenant,
@@ -91,7 +92,8 @@ impl Model {
             row_digest,
             sealed: record.sealed,
         };
-        self.heads.insert(entry.tenant, (entry.tenant_count, leaf_of(&entry)));
+        entry.leaf = leaf_of(&entry);
+        self.heads.insert(entry.tenant, (entry.tenant_count, entry.leaf));
         self.log.push(entry);
     }
 

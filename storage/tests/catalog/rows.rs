@@ -61,6 +61,7 @@ pub fn bucket(number: u128, name: &str, tenant: TenantId) -> BucketRow {
         created: UtcMillis(5),
         residency: Residency::korea(),
         keys: vec![id(number).to_vec()],
+        proof: [7; 32],
     }
 }
 

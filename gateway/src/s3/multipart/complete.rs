@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::control::Bucket;
 use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
 use policy::id::UploadId;
 use policy::name::ObjectKey;
 use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, CommitError, PartRow, Refusal};
+use storage::catalog::{CommitError, PartRow, Refusal};
 
 use super::{OpenUpload, PartValues, open_upload};
 use crate::clock;
@@ -31,7 +32,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
     req: S3Request<CompleteMultipartUploadInput>,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
     let input = &req.input;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?.clone();
     let key = object_key(&input.key)?;
     let upload = match open_upload(gateway, &bucket, &key, &input.upload_id).await {
         Err(gone) if *gone.code() == S3ErrorCode::NoSuchUpload => {
@@ -100,7 +101,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
 async fn completed_before(
     gateway: &Gateway,
     call: &Call,
-    (bucket, key): (&BucketRow, &ObjectKey),
+    (bucket, key): (&Bucket, &ObjectKey),
     input: &CompleteMultipartUploadInput,
 ) -> S3Result<Option<S3Response<CompleteMultipartUploadOutput>>> {
     let parts = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();

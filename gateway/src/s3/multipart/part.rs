@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use s3s::dto::{CopyPartResult, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
-use storage::catalog::{BucketRow, Change, PartRow};
+use storage::catalog::{Change, PartRow};
 
 use super::{OpenUpload, PartValues, open_upload};
 use crate::clock;
+use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::read;
@@ -74,7 +75,7 @@ pub(in crate::s3) async fn upload_part(
 async fn keep_part(
     gateway: &Gateway,
     call: &Call,
-    bucket: &BucketRow,
+    bucket: &Bucket,
     upload: &OpenUpload,
     received: Received,
 ) -> Result<PartValues, Error> {
@@ -105,7 +106,7 @@ pub(in crate::s3) async fn upload_part_copy(
 ) -> S3Result<S3Response<UploadPartCopyOutput>> {
     let input = &req.input;
     let number = part_number(input.part_number)?;
-    let bucket = Arc::clone(call.bucket()?);
+    let bucket = call.bucket()?.clone();
     let key = object_key(&input.key)?;
     let upload = open_upload(gateway, &bucket, &key, &input.upload_id).await?;
     let source_bucket = source_bucket(call)?;

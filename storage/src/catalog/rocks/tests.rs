@@ -30,6 +30,7 @@ fn bucket() -> BucketRow {
         created: UtcMillis(1),
         residency: Residency::korea(),
         keys: Vec::new(),
+        proof: [0; 32],
     }
 }
 

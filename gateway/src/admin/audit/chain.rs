@@ -1,0 +1,113 @@
+//! Whether the entries of a page follow each other: numbers without gaps, and each tenant's chain of leaf
+//! hashes. What they do not show, the end of a stream that is cut off and the order between neighbours of two
+//! tenants, a checkpoint must.
+
+use std::collections::HashMap;
+
+use policy::id::TenantId;
+use storage::log::{LogEntry, LogPosition};
+
+/// Count and leaf hash of a tenant's last entry.
+type Head = (u64, [u8; 32]);
+
+/// What was seen of the streams so far.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    last: Option<LogPosition>,
+    /// The stream that was read from its first entry on.
+    whole: Option<u64>,
+    heads: HashMap<(u64, Option<TenantId>), Head>,
+}
+
+impl Chain {
+    /// Behind a position, or from the first stream on.
+    pub(super) fn after(last: Option<LogPosition>) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// Takes the next entry; says what is wrong between it and those before.
+    pub(super) fn follow(&mut self, entry: &LogEntry) -> Option<&'static str> {
+        let LogPosition { stream, sequence } = entry.position;
+        let before = self.last.filter(|last| last.stream == stream).map_or(0, |last| last.sequence);
+        self.last = Some(entry.position);
+        if sequence == 1 {
+            self.whole = Some(stream);
+        }
+        let first = (self.whole == Some(stream)).then_some((0, [0; 32]));
+        let known = self.heads.insert((stream, entry.tenant), (entry.tenant_count, entry.leaf)).or(first);
+        if sequence != before + 1 {
+            Some("records are missing before this one")
+        } else if known.is_some_and(|(count, leaf)| (entry.tenant_count, entry.tenant_prev) != (count + 1, leaf)) {
+            Some("this record, or the one before it of the same tenant, was moved, removed or changed")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::time::UtcMillis;
+    use storage::log::RecordKind;
+
+    use super::*;
+
+    /// Entries of one stream, of two tenants by turns.
+    fn stream(stream: u64, entries: u8) -> Vec<LogEntry> {
+        let mut heads = [(0, [0; 32]); 2];
+        (1..=entries)
+            .map(|n| {
+                let head = &mut heads[usize::from(n % 2)];
+                let entry = LogEntry {
+                    position: LogPosition { stream, sequence: u64::from(n) },
+                    leaf: [n; 32],
+                    salt: [0; 16],
+                    time: UtcMillis(1),
+                    tenant: (n % 2 == 0).then_some(TenantId::from_bytes([1; 16])),
+                    kind: RecordKind::Opening,
+                    tenant_count: head.0 + 1,
+                    tenant_prev: head.1,
+                    row_digest: None,
+                    sealed: Vec::new(),
+                };
+                *head = (entry.tenant_count, entry.leaf);
+                entry
+            })
+            .collect()
+    }
+
+    fn breaks(after: Option<LogPosition>, entries: &[LogEntry]) -> Vec<u64> {
+        let mut chain = Chain::after(after);
+        let broken = entries.iter().filter(|entry| chain.follow(entry).is_some());
+        broken.map(|entry| entry.position.sequence).collect()
+    }
+
+    #[test]
+    fn whole_streams_follow_in_one_page_or_in_many() {
+        let all = [stream(1, 9), stream(2, 4)].concat();
+        assert!(breaks(None, &all).is_empty());
+        for cut in 1..all.len() {
+            assert!(breaks(Some(all[cut - 1].position), &all[cut..]).is_empty(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_exchanged_or_changed_shows() {
+        let all = stream(1, 9);
+        for gone in 0..8 {
+            let mut left = all.clone();
+            left.remove(gone);
+            assert!(!breaks(None, &left).is_empty(), "{gone} is gone");
+        }
+        for (a, b) in [(0, 2), (1, 3), (0, 5), (3, 8)] {
+            let mut moved = all.clone();
+            moved.swap(a, b);
+            let (x, y) = (moved[a].position, moved[b].position);
+            (moved[a].position, moved[b].position) = (y, x);
+            assert!(!breaks(None, &moved).is_empty(), "{a} and {b} are exchanged");
+        }
+        let mut changed = all.clone();
+        changed[4].leaf = [99; 32];
+        assert_eq!(breaks(None, &changed), [7], "the next one of the tenant does not follow");
+    }
+}
