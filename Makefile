@@ -1,6 +1,6 @@
 # make run    a working server on this machine        make test   every test
 # make bench  against SeaweedFS, in one run            make lint   formatting rules, lints, licences
-# make fuzz   every parser under random bytes
+# make fuzz   every parser under random bytes         make profile  how it runs, for the compiler
 SHELL := /bin/bash
 CACHE := $(or $(GOTGAN_CACHE),$(HOME)/.cache/gotgan)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -8,7 +8,7 @@ DATA ?= $(CURDIR)/data
 # Builds RocksDB once, outside the checkout, for every profile and clone.
 CARGO = eval "$$(.ci/deps)" && cargo
 
-.PHONY: run test lint fuzz bench demo deps build
+.PHONY: run test lint fuzz bench profile demo deps build
 run: build
 	$(CARGO_TARGET_DIR)/release/gotgan serve --data "$(DATA)" $(ARGS)
 
@@ -40,6 +40,11 @@ fuzz: deps
 bench: build
 	@.ci/needs bench
 	integration-tests/bench/compare
+
+# What the compiler goes by: again when hot code has changed.
+profile: deps
+	@.ci/needs bench
+	integration-tests/bench/profile
 
 demo: build
 	@.ci/needs test
