@@ -70,6 +70,14 @@ impl Authority {
         Ok(Self { issuer: Issuer::from_ca_cert_pem(&pem, pair).map_err(|e| malformed(certificate, e))?, pem, ends })
     }
 
+    /// Writes its certificate where it is asked for.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn publish(&self, certificate: &Path) -> Result<(), CertError> {
+        write(certificate, self.pem.as_bytes(), 0o644)
+    }
+
     /// Its certificate.
     #[must_use]
     pub fn pem(&self) -> &str {

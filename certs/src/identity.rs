@@ -36,13 +36,18 @@ impl NodeIdentity {
     }
 }
 
-/// Verifies the identity in `certificate` against the CA, now.
+/// Verifies the identity in `certificate` against the CA, now. What lies in `ca` must be what lies in `anchor`, which
+/// whoever writes the first two cannot write.
 #[must_use]
-pub fn verify_node(certificate: &Path, ca: &Path) -> NodeIdentity {
-    let (leaf, root) = match (std::fs::read(certificate), std::fs::read(ca)) {
-        (Ok(leaf), Ok(root)) => (leaf, root),
-        (Err(e), _) => return NodeIdentity::unknown(format!("{}: {e}", certificate.display())),
-        (_, Err(e)) => return NodeIdentity::unknown(format!("{}: {e}", ca.display())),
+pub fn verify_node(certificate: &Path, ca: &Path, anchor: &Path) -> NodeIdentity {
+    let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    let (leaf, root) = match (read(certificate), read(ca), read(anchor)) {
+        (Ok(leaf), Ok(root), Ok(anchor)) if root == anchor => (leaf, root),
+        (Ok(_), Ok(_), Ok(_)) => {
+            let (ca, anchor) = (ca.display(), anchor.display());
+            return NodeIdentity::unknown(format!("{ca} is not this installation's CA, which {anchor} says"));
+        }
+        (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => return NodeIdentity::unknown(why),
     };
     verify(&leaf, &root, OffsetDateTime::now_utc()).unwrap_or_else(NodeIdentity::unknown)
 }
@@ -117,7 +122,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
         ca.issue_node("n1", Some(&korea()), &at("n.pem"), &at("n.key")).unwrap();
-        let good = verify_node(&at("n.pem"), &at("ca.pem"));
+        let good = verify_node(&at("n.pem"), &at("ca.pem"), &at("ca.pem"));
         assert_eq!(good.place_at(good.not_after - 1), VerifiedPlace::known(korea()));
         assert_eq!(good.place_at(good.not_after), VerifiedPlace::unknown(), "it has ended, whoever looked at it when");
         assert_eq!((good.place, good.reason), (VerifiedPlace::known(korea()), None));
@@ -130,7 +135,7 @@ mod tests {
             ("absent.pem", "absent.pem"),
             ("ca.pem", "of a CA"),
         ] {
-            let got = verify_node(&at(leaf), &at("ca.pem"));
+            let got = verify_node(&at(leaf), &at("ca.pem"), &at("ca.pem"));
             assert_eq!(got.place, VerifiedPlace::unknown(), "{leaf}");
             assert!(got.reason.as_deref().unwrap().contains(why), "{leaf}: {:?}", got.reason);
         }
@@ -139,6 +144,6 @@ mod tests {
         assert!(verify(&read("n.pem"), &read("ca.pem"), late).unwrap_err().contains("not valid now"));
         let again = Authority::load(&at("ca.pem"), &at("ca.key")).unwrap();
         again.issue_node("n2", Some(&korea()), &at("n2.pem"), &at("n2.key")).unwrap();
-        assert_eq!(verify_node(&at("n2.pem"), &at("ca.pem")).place, VerifiedPlace::known(korea()));
+        assert_eq!(verify_node(&at("n2.pem"), &at("ca.pem"), &at("ca.pem")).place, VerifiedPlace::known(korea()));
     }
 }

@@ -420,7 +420,7 @@ mod tests {
         recorder.folds.close().await;
         let records = catalog.records(&RecordQuery { after: None, limit: 10 }).await.unwrap();
         assert_eq!(records.len(), 1);
-        let content = recorder.open(&records[0]).await.unwrap();
+        let content = recorder.open(&records[0].clone().entry().unwrap()).await.unwrap();
         assert!(matches!(&content, Content::Folded(fold) if fold.count == 1), "{content:?}");
         catalog.shutdown(now).await.unwrap();
     }

@@ -166,6 +166,12 @@ impl Home {
         self.root_dir.join("ca.key")
     }
 
+    /// The CA's certificate as it was made: what is believed of it, whatever lies in the data.
+    #[must_use]
+    pub fn anchor(&self) -> PathBuf {
+        self.root_dir.join("ca.pem")
+    }
+
     /// What the first person needs.
     #[must_use]
     pub fn bootstrap(&self) -> PathBuf {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use certs::identity::verify_node;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
@@ -38,8 +37,8 @@ pub struct Jobs {
     pub catalog: Arc<RocksCatalog>,
     /// The TLS certificate, when there is one.
     pub tls: Option<Tls>,
-    /// Certificate of the node and of the CA.
-    pub identity: [PathBuf; 2],
+    /// The files that prove it.
+    pub identity: [PathBuf; 3],
     /// Told when another start would mend what a full disk broke.
     pub again: Arc<Again>,
     /// Samples of histograms wait there until somebody tidies up.
@@ -173,8 +172,8 @@ impl Jobs {
     /// away or says something else is told to placement and store, and recorded.
     async fn look_after_identity(&self, mut stop: watch::Receiver<bool>) {
         while goes_on(&mut stop).await {
-            let [node, ca] = self.identity.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || verify_node(&node, &ca)).await else { continue };
+            let files = self.identity.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || node::verify(&files)).await else { continue };
             if now == **self.gateway.identity.load() {
                 continue;
             }

@@ -36,10 +36,17 @@ pub struct Issued {
     pub event: Option<String>,
 }
 
-/// Certificate of the node and of the CA.
+/// Certificate of the node, of the CA, and of the CA as it was made: whoever writes the data directory writes the
+/// first two.
 #[must_use]
-pub fn files(home: &Home) -> [PathBuf; 2] {
-    ["node.pem", "ca.pem"].map(|name| home.certificate(name))
+pub fn files(home: &Home) -> [PathBuf; 3] {
+    [home.certificate("node.pem"), home.certificate("ca.pem"), home.anchor()]
+}
+
+/// What these files prove of the node, now.
+#[must_use]
+pub fn verify([certificate, ca, anchor]: &[PathBuf; 3]) -> NodeIdentity {
+    verify_node(certificate, ca, anchor)
 }
 
 /// Verifies the identity, after issuing it where that is due.
@@ -47,10 +54,11 @@ pub fn files(home: &Home) -> [PathBuf; 2] {
 /// # Errors
 /// [`NodeError`].
 pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, NodeError> {
-    let ([certificate, ca], key) = (files(home), home.certificate("node.key"));
-    let current = verify_node(&certificate, &ca);
+    let (files, key) = (files(home), home.certificate("node.key"));
+    let [certificate, ca, anchor] = &files;
+    let current = verify(&files);
     let reason = if !ca.exists() && !home.ca_key().exists() {
-        Authority::create(&ca, &home.ca_key())?;
+        Authority::create(anchor, &home.ca_key())?;
         Some("the CA was made")
     } else if said(wanted) && claimed(wanted)?.as_ref() != current.place.place() {
         Some("another place was declared")
@@ -63,7 +71,7 @@ pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, No
     };
     let Some(reason) = reason else {
         // It serves while it holds, and nobody should learn on its last day that it cannot be renewed.
-        if let Err(error) = Authority::load(&ca, &home.ca_key()) {
+        if let Err(error) = Authority::load(anchor, &home.ca_key()) {
             tracing::warn!(%error, "this node's identity cannot be renewed");
         }
         return Ok(Issued { identity: current, event: None });
@@ -72,9 +80,10 @@ pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, No
         Some(place) if !said(wanted) => Some(place.clone()),
         _ => claimed(wanted)?,
     };
-    let authority = Authority::load(&ca, &home.ca_key())?;
-    authority.issue_node(&format!("node of {}", home.descriptor.installation), place.as_ref(), &certificate, &key)?;
-    let identity = verify_node(&certificate, &ca);
+    let authority = Authority::load(anchor, &home.ca_key())?;
+    authority.publish(ca)?;
+    authority.issue_node(&format!("node of {}", home.descriptor.installation), place.as_ref(), certificate, &key)?;
+    let identity = verify(&files);
     let event = format!("identity {} issued because {reason}: {}", identity.serial, describe(&identity));
     Ok(Issued { identity, event: Some(event) })
 }
@@ -155,6 +164,13 @@ mod tests {
         assert!(matches!(moved, Err(NodeError::Cert(CertError::Foreign { .. }))), "{moved:?}");
         assert_eq!(files(&home).map(std::fs::read).map(Result::unwrap), before, "nothing was changed");
         std::fs::write(home.ca_key(), key).unwrap();
+        let [node, ca, _] = files(&home);
+        let others = Authority::create(&ca, &dir.path().join("others.key")).unwrap();
+        let korea = claimed(&Node::default()).unwrap();
+        others.issue_node("foreign", korea.as_ref(), &node, &home.certificate("node.key")).unwrap();
+        let foreign = of(&Node::default());
+        assert!(foreign.event.is_none() && foreign.identity.place.place().is_none(), "signed by another CA");
+        assert!(of(&Node { country: "KR".to_owned(), ..Node::default() }).identity.place.place().is_some());
         let year = UtcMillis(now.0 + 350 * 24 * 3_600_000);
         assert!(identity(&home, &Node::default(), year).unwrap().event.unwrap().contains("about to end"));
     }

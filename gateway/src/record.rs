@@ -1,7 +1,7 @@
 //! Access records: what they say, how they are sealed, and the recorder that makes them durable.
 //!
 //! Each record is sealed under its tenant's log key: key = derive(log key, "log", session id),
-//! nonce = 0 x 4 || counter u64be, which counts up within the session; AAD = kind || time || tenant.
+//! nonce = 0 x 4 || counter u64be, which counts up within the session; AAD = kind || time || tenant || stream || salt.
 //! Stored: `session 16 || counter 8 || ciphertext || tag`.
 
 use std::collections::HashMap;
@@ -178,9 +178,11 @@ impl Recorder {
         let begin = sealed.len();
         let mut sealed = postcard::to_extend(content, sealed).map_err(|e| Error::Corrupt(e.to_string()))?;
         let data = sealed.get_mut(begin..).unwrap_or_default();
-        let tag = Suite::Aes256Gcm.cipher(&key)?.seal(nonce(counter), &aad(tenant, kind, time), data)?;
+        let salt = random()?;
+        let aad = aad(tenant, (kind, time), self.catalog.stream(), &salt);
+        let tag = Suite::Aes256Gcm.cipher(&key)?.seal(nonce(counter), &aad, data)?;
         sealed.extend_from_slice(&tag);
-        Ok(Record { tenant, kind, time, salt: random()?, sealed })
+        Ok(Record { tenant, kind, time, salt, sealed })
     }
 
     /// Appends a record of its own and returns when it is durable.
@@ -222,7 +224,7 @@ impl Recorder {
         let (counter, data) = rest.split_first_chunk::<8>().ok_or(SHAPE)?;
         let key = self.session_key(entry.tenant, SessionId::from_bytes(*session)).await?;
         let mut data = data.to_vec();
-        let aad = aad(entry.tenant, entry.kind, entry.time);
+        let aad = aad(entry.tenant, (entry.kind, entry.time), entry.position.stream, &entry.salt);
         let nonce = nonce(u64::from_be_bytes(*counter));
         let plain = Suite::Aes256Gcm.cipher(&key)?.open(nonce, &aad, &mut data, "record")?;
         postcard::from_bytes(plain).map_err(|e| Error::Corrupt(format!("record: {e}")))
@@ -251,8 +253,9 @@ fn nonce(counter: u64) -> [u8; 12] {
     out
 }
 
-fn aad(tenant: Option<TenantId>, kind: RecordKind, time: UtcMillis) -> [u8; 25] {
-    let mut out = [0; 25];
+/// A record belongs to its stream, so that none is moved to another session; its leaf hash hangs on its salt.
+fn aad(tenant: Option<TenantId>, (kind, time): (RecordKind, UtcMillis), stream: u64, salt: &[u8; 16]) -> [u8; 49] {
+    let mut out = [0; 49];
     out[0] = match kind {
         RecordKind::Opening => 1,
         RecordKind::Closing => 2,
@@ -260,7 +263,9 @@ fn aad(tenant: Option<TenantId>, kind: RecordKind, time: UtcMillis) -> [u8; 25] 
     };
     out[1..9].copy_from_slice(&time.0.to_be_bytes());
     if let Some(tenant) = tenant {
-        out[9..].copy_from_slice(tenant.as_bytes());
+        out[9..25].copy_from_slice(tenant.as_bytes());
     }
+    out[25..33].copy_from_slice(&stream.to_be_bytes());
+    out[33..].copy_from_slice(salt);
     out
 }

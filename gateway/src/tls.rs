@@ -103,7 +103,7 @@ impl Own {
     fn new(names: &str, home: &Home) -> Self {
         Self {
             names: names.split(',').map(|name| name.trim().to_owned()).collect(),
-            ca: [home.certificate("ca.pem"), home.ca_key()],
+            ca: [home.anchor(), home.ca_key()],
             files: ["server.pem", "server.key"].map(|name| home.certificate(name)),
             wait: UtcMillis(0),
         }

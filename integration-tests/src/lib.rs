@@ -30,6 +30,7 @@ pub mod mount;
 pub mod noise;
 pub mod oracle;
 pub mod power;
+pub mod proof;
 pub mod server;
 pub mod sign;
 pub mod stream;

@@ -103,8 +103,9 @@ fn used_earlier(store: &Store, by: Duration) {
     let control = db.cf_handle("control").unwrap();
     let rows = db.iterator_cf(control, rocksdb::IteratorMode::Start).map(Result::unwrap);
     let (key, at) = rows.into_iter().find(|(key, _)| key.windows(15).any(|w| w == b"bootstrap-used ")).unwrap();
-    let at = u64::from_be_bytes(at[..].try_into().unwrap()) - u64::try_from(by.as_millis()).unwrap();
-    db.put_cf(control, key, at.to_be_bytes()).unwrap();
+    // Behind its proof.
+    let at = u64::from_be_bytes(at[32..].try_into().unwrap()) - u64::try_from(by.as_millis()).unwrap();
+    db.put_cf(control, &key, store.proven(&key, &at.to_be_bytes())).unwrap();
     db.flush_wal(true).unwrap();
 }
 

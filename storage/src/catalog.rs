@@ -375,6 +375,35 @@ pub struct ObjectView {
     pub inline: Vec<(BodyId, Bytes)>,
 }
 
+/// What lies in the log at one position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogItem {
+    /// An entry.
+    Entry(LogEntry),
+    /// Bytes that are none, at this position or behind it.
+    Damaged(LogPosition),
+}
+
+impl LogItem {
+    /// Where it lies.
+    #[must_use]
+    pub const fn position(&self) -> LogPosition {
+        match self {
+            Self::Entry(entry) => entry.position,
+            Self::Damaged(position) => *position,
+        }
+    }
+
+    /// The entry, if it is one.
+    #[must_use]
+    pub fn entry(self) -> Option<LogEntry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Damaged(_) => None,
+        }
+    }
+}
+
 /// Which log entries to read.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordQuery {
@@ -430,7 +459,9 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// refused as `Full`.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
     /// Log entries in order.
-    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError>;
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogItem>, CatalogError>;
+    /// The log stream that this process writes to.
+    fn stream(&self) -> u64;
     /// Garbage retired at or below a sequence.
     async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError>;
     /// `Ok` while writes are taken, else why not.

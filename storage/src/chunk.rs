@@ -7,6 +7,7 @@ use policy::id::BodyId;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::PooledBuffer;
+use crate::crc::crc32c;
 use crate::geometry::{BLOCK, SEGMENT_SEALED, STRIDE, TAG};
 
 /// A chunk of a body.
@@ -155,7 +156,7 @@ pub(crate) fn sums(id: ChunkId, shape: Shape, stored: &[u8]) -> Sums {
     let mut crcs = Vec::new();
     for number in 0..shape.segments {
         let sealed = stored.get(shape.segment(number)).unwrap_or_default();
-        crcs.push(crc32c::crc32c(sealed));
+        crcs.push(crc32c(sealed));
         root.update(blake3::hash(sealed).as_bytes());
     }
     Sums { crcs, algorithm: RootAlgorithm::Blake3, root: *root.finalize().as_bytes() }

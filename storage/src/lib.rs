@@ -6,6 +6,7 @@
 //! The engine stands behind the default feature `rocksdb`: fuzz targets and pure tests need none.
 #![cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "the engine is what calls it"))]
 
+mod crc;
 pub mod geometry;
 pub mod buffer;
 pub mod chunk;

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use http::StatusCode;
+use policy::time::UtcMillis;
 use serde_json::{Value, json};
-use storage::catalog::RecordQuery;
+use storage::catalog::{LogItem, RecordQuery};
 use storage::log::{LogEntry, LogPosition, RecordKind};
 
 mod chain;
@@ -38,15 +39,22 @@ struct Filter {
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let filter = filter(call);
     let after = call.query("after").map(|text| position(&text)).transpose()?;
-    let entries = page(admin, after, PAGE).await?;
-    let next = entries.last().filter(|_| entries.len() == PAGE).map(|entry| entry.position.to_string());
+    let items = page(admin, after, PAGE).await?;
+    let next = items.last().filter(|_| items.len() == PAGE).map(|item| item.position().to_string());
     let mut lines = Vec::new();
     let mut closings = HashMap::new();
     let mut names = HashMap::new();
     let mut chain = Chain::after(after);
-    for entry in &entries {
+    for item in &items {
+        let entry = match item {
+            LogItem::Entry(entry) => entry,
+            LogItem::Damaged(position) => {
+                lines.push(damage(*position, None, "unreadable", "the bytes that lie here are no record"));
+                continue;
+            }
+        };
         if let Some(why) = chain.follow(entry) {
-            lines.push(damage(entry, "broken-chain", why));
+            lines.push(damage(entry.position, Some(entry.time), "broken-chain", why));
         }
         match admin.gateway.recorder.open(entry).await {
             Ok(Content::Opening(access)) => {
@@ -64,12 +72,12 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
                 "last": rfc3339(folded.last), "digest": hex::encode(folded.digest),
             })),
             // A record that does not open is shown, not skipped: it is evidence of damage.
-            Err(error) => lines.push(damage(entry, "unreadable", &error.to_string())),
+            Err(error) => lines.push(damage(entry.position, Some(entry.time), "unreadable", &error.to_string())),
         }
     }
     lines.retain(|line| filter.admits(line));
-    if let Some(last) = entries.last().filter(|_| !lines.is_empty()) {
-        look_ahead(admin, last.position, &mut closings).await?;
+    if let Some(last) = items.last().filter(|_| !lines.is_empty()) {
+        look_ahead(admin, last.position(), &mut closings).await?;
     }
     for line in &mut lines {
         close(line, &closings);
@@ -77,12 +85,12 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     Ok(Outcome::answer(json!({ "lines": lines, "next": next })))
 }
 
-async fn page(admin: &Admin, after: Option<LogPosition>, limit: usize) -> Result<Vec<LogEntry>, Failure> {
+async fn page(admin: &Admin, after: Option<LogPosition>, limit: usize) -> Result<Vec<LogItem>, Failure> {
     Ok(admin.gateway.catalog.records(&RecordQuery { after, limit }).await.map_err(Error::from)?)
 }
 
 async fn look_ahead(admin: &Admin, after: LogPosition, closings: &mut HashMap<String, Closing>) -> Result<(), Failure> {
-    for entry in page(admin, Some(after), AHEAD).await? {
+    for entry in page(admin, Some(after), AHEAD).await?.into_iter().filter_map(LogItem::entry) {
         if entry.kind == RecordKind::Closing
             && let Ok(Content::Closing(closing)) = admin.gateway.recorder.open(&entry).await
         {
@@ -111,11 +119,10 @@ async fn name_of(
 }
 
 /// Evidence that somebody had hands on the log.
-fn damage(entry: &LogEntry, operation: &str, why: &str) -> Value {
-    let position = entry.position;
+fn damage(position: LogPosition, time: Option<UtcMillis>, operation: &str, why: &str) -> Value {
     tracing::error!(%position, operation, why, "the access log is damaged");
     metrics::counter!("gotgan_log_damage_total").increment(1);
-    let (sequence, time) = (position.to_string(), rfc3339(entry.time));
+    let (sequence, time) = (position.to_string(), time.map(rfc3339));
     json!({ "sequence": sequence, "time": time, "operation": operation, "damage": true, "error": why })
 }
 
@@ -195,8 +202,10 @@ impl Filter {
             self.everything || !(operation.starts_with("admin:") || matches!(operation.as_str(), "control" | "health"));
         let time = text("time");
         let damage = line.get("damage").is_some();
-        kind && self.from.as_ref().is_none_or(|from| time >= *from)
-            && self.until.as_ref().is_none_or(|until| time < *until)
+        // Bytes that are no record have no time.
+        let timed = !time.is_empty() || !damage;
+        kind && (!timed || self.from.as_ref().is_none_or(|from| time >= *from))
+            && (!timed || self.until.as_ref().is_none_or(|until| time < *until))
             && self.wanted.iter().all(|(field, value)| match *field {
                 // Whose records it hides is not known, so every reader is told.
                 _ if damage => true,

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::control::Bucket;
-use crate::digest::checksum::Algorithm;
 use policy::id::UploadId;
 use policy::name::ObjectKey;
+use policy::time::UtcMillis;
 use s3s::dto::{
     self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput,
@@ -15,14 +14,18 @@ use serde::{Deserialize, Serialize};
 use storage::catalog::{Change, ManifestBody, PartRow, UploadRow};
 
 use super::checks::{StoredChecksum, named_algorithm};
-use super::metadata::{read_metadata, refuse_unsupported};
+use super::metadata::{ObjectMetadata, read_metadata, refuse_unsupported};
 use super::put::{aes256, commit_recorded, commit_with_status, decode, encode, object_key};
 use super::{Call, unsupported};
 use crate::clock;
+use crate::control::Bucket;
+use crate::digest::checksum::Algorithm;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::seal::VersionKey;
+use crate::keys::BucketKey;
 use crate::seal::key::random;
+use crate::seal::value::PartFacts;
+use crate::seal::{SealError, VersionKey};
 mod complete;
 mod list;
 mod part;
@@ -62,19 +65,50 @@ pub(super) struct OpenUpload {
     pub row: UploadRow,
     pub key: VersionKey,
     pub checksum: UploadChecksum,
+    /// Of the object that it will make.
+    pub metadata: ObjectMetadata,
 }
 
 impl OpenUpload {
-    pub(super) fn seal_values(&self, body: &ManifestBody, values: &PartValues) -> Result<Vec<u8>, Error> {
-        Ok(self.key.seal_part(self.row.id, body, &encode(values)?)?)
+    /// Opens an upload's row, which proves all that it says.
+    pub(super) fn open(row: UploadRow, bucket: &Bucket, bucket_key: &BucketKey) -> Result<Self, Error> {
+        let open = || {
+            let key = bucket_key.open(&row.envelope, *row.id.as_bytes())?;
+            let metadata = key.open_upload(&row, bucket.tenant)?;
+            Ok((key, metadata))
+        };
+        let (key, metadata) = open().inspect_err(|error: &SealError| {
+            metrics::counter!("gotgan_rows_refused_total").increment(1);
+            tracing::error!(bucket = %bucket.id, upload = %row.id, %error, "the row of an upload does not open");
+        })?;
+        Ok(Self { checksum: decode(&row.checksum)?, metadata: ObjectMetadata::decode(&metadata)?, row, key })
     }
 
-    /// Opens what was sealed with a part, which proves its body: number, id, length, key and place.
+    fn facts<'a>(&self, modified: UtcMillis, body: &'a ManifestBody) -> PartFacts<'a> {
+        PartFacts { upload: self.row.id, modified, body }
+    }
+
+    pub(super) fn seal_values(
+        &self,
+        modified: UtcMillis,
+        body: &ManifestBody,
+        values: &PartValues,
+    ) -> Result<Vec<u8>, Error> {
+        Ok(self.key.seal_part(&self.facts(modified, body), &encode(values)?)?)
+    }
+
+    /// Opens what was sealed with a part, which proves its time and its body: number, id, length, key and place.
     pub(super) fn values(&self, part: &PartRow) -> Result<PartValues, Error> {
+        let refused = |error: Error| {
+            metrics::counter!("gotgan_rows_refused_total").increment(1);
+            tracing::error!(upload = %self.row.id, part = part.number, %error, "the row of a part does not open");
+            error
+        };
         if (part.number, part.size) != (part.body.number, part.body.length) {
-            return Err(Error::Corrupt("part".to_owned()));
+            return Err(refused(Error::Corrupt("part".to_owned())));
         }
-        decode(&self.key.open_part(self.row.id, &part.body, &part.values)?)
+        let values = self.key.open_part(&self.facts(part.modified, &part.body), &part.values);
+        decode(&values.map_err(|error| refused(error.into()))?)
     }
 }
 
@@ -91,16 +125,17 @@ pub(super) async fn create_multipart_upload(
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let id = UploadId::time_ordered(clock::now().0, random().map_err(Error::from)?);
-    let row = UploadRow {
+    let mut row = UploadRow {
         id,
         bucket: bucket.id,
         key,
         initiated: clock::now(),
         initiator: call.admitted.account.actor.principal,
         envelope: bucket_key.wrap(&version_key, *id.as_bytes()).map_err(Error::from)?,
-        metadata: version_key.seal_value("upload", id.as_bytes(), &metadata.encode()?).map_err(Error::from)?,
+        metadata: Vec::new(),
         checksum: encode(&checksum)?,
     };
+    row.metadata = version_key.seal_upload(&row, bucket.tenant, &metadata.encode()?).map_err(Error::from)?;
     commit_recorded(gateway, &call.context, Change::CreateUpload(row)).await?;
     let output = CreateMultipartUploadOutput {
         bucket: Some(req.input.bucket),
@@ -156,9 +191,7 @@ pub(super) async fn open_upload(gateway: &Gateway, bucket: &Bucket, key: &Object
     let id: UploadId = id.parse().map_err(|_| gone())?;
     let row = gateway.catalog.upload(bucket.id, key, id).await.map_err(Error::from)?.ok_or_else(gone)?;
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
-    let version_key = bucket_key.open(&row.envelope, *id.as_bytes()).map_err(Error::from)?;
-    let checksum = decode(&row.checksum)?;
-    Ok(OpenUpload { row, key: version_key, checksum })
+    Ok(OpenUpload::open(row, bucket, &bucket_key)?)
 }
 
 pub(super) async fn abort_multipart_upload(

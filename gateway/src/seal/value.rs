@@ -5,8 +5,9 @@
 //! List values are in `list`.
 
 use policy::id::{BucketId, TenantId, UploadId, VersionId};
+use policy::time::UtcMillis;
 use ring::digest::{SHA256, digest};
-use storage::catalog::{Location, ManifestBody};
+use storage::catalog::{Location, ManifestBody, UploadRow};
 
 use super::key::{VersionKey, random};
 use super::wrap::commitment;
@@ -128,16 +129,32 @@ impl VersionKey {
     ///
     /// # Errors
     /// `Random` without a salt, `Malformed` when the body's envelope is not one.
-    pub fn seal_part(&self, upload: UploadId, body: &ManifestBody, content: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.seal_value("part", &part_aad(upload, body)?, content)
+    pub fn seal_part(&self, part: &PartFacts<'_>, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_value("part", &part.aad()?, content)
     }
 
     /// Opens what [`Self::seal_part`] sealed.
     ///
     /// # Errors
     /// `Refused` for another upload or number, or for a body that is not the one that was uploaded.
-    pub fn open_part(&self, upload: UploadId, body: &ManifestBody, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.open_value("part", &part_aad(upload, body)?, sealed)
+    pub fn open_part(&self, part: &PartFacts<'_>, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.open_value("part", &part.aad()?, sealed)
+    }
+
+    /// Seals the metadata of the object that an upload will make, bound to everything that its row says in the clear.
+    ///
+    /// # Errors
+    /// `Random` without a salt.
+    pub fn seal_upload(&self, row: &UploadRow, tenant: TenantId, metadata: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.seal_value("upload", &upload_aad(self.suite, row, tenant), metadata)
+    }
+
+    /// Opens what [`Self::seal_upload`] sealed.
+    ///
+    /// # Errors
+    /// `Refused` when the row says anything else than then.
+    pub fn open_upload(&self, row: &UploadRow, tenant: TenantId) -> Result<Vec<u8>, SealError> {
+        self.open_value("upload", &upload_aad(self.suite, row, tenant), &row.metadata)
     }
 
     /// Seals a small value under this key, bound to `context`.
@@ -169,11 +186,36 @@ impl VersionKey {
     }
 }
 
-/// A part belongs to one upload, and a body that is put into its row does not.
-fn part_aad(upload: UploadId, body: &ManifestBody) -> Result<Vec<u8>, SealError> {
-    let mut aad = upload.as_bytes().to_vec();
-    put_body(&mut aad, body)?;
-    Ok(aad)
+/// The facts of a part that its sealed values authenticate: it belongs to one upload, and a body that is put into
+/// its row does not.
+#[derive(Debug, Clone, Copy)]
+pub struct PartFacts<'a> {
+    /// Its upload.
+    pub upload: UploadId,
+    /// When it was uploaded.
+    pub modified: UtcMillis,
+    /// Its body.
+    pub body: &'a ManifestBody,
+}
+
+impl PartFacts<'_> {
+    fn aad(&self) -> Result<Vec<u8>, SealError> {
+        let mut aad = self.upload.as_bytes().to_vec();
+        aad.extend_from_slice(&self.modified.0.to_be_bytes());
+        put_body(&mut aad, self.body)?;
+        Ok(aad)
+    }
+}
+
+fn upload_aad(suite: Suite, row: &UploadRow, tenant: TenantId) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(160 + row.key.as_bytes().len());
+    put_bucket(&mut aad, suite, tenant, row.bucket);
+    put_bytes(&mut aad, row.key.as_bytes());
+    aad.extend_from_slice(row.id.as_bytes());
+    aad.extend_from_slice(&row.initiated.0.to_be_bytes());
+    aad.extend_from_slice(row.initiator.as_bytes());
+    put_bytes(&mut aad, &row.checksum);
+    aad
 }
 
 /// A body as manifests and parts authenticate it, 62 bytes.
@@ -223,7 +265,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use policy::id::BodyId;
+    use policy::id::{BodyId, PrincipalId};
     use proptest::prelude::*;
 
     use super::*;
@@ -274,10 +316,12 @@ mod tests {
     fn a_part_proves_its_body() {
         let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
         let bodies = bodies(&key);
-        let upload = UploadId::from_bytes([7; 16]);
-        let sealed = key.seal_part(upload, &bodies[0], b"md5").unwrap();
-        assert_eq!(key.open_part(upload, &bodies[0], &sealed).unwrap(), b"md5");
-        assert!(key.open_part(UploadId::from_bytes([8; 16]), &bodies[0], &sealed).is_err());
+        let facts = PartFacts { upload: UploadId::from_bytes([7; 16]), modified: UtcMillis(5), body: &bodies[0] };
+        let sealed = key.seal_part(&facts, b"md5").unwrap();
+        assert_eq!(key.open_part(&facts, &sealed).unwrap(), b"md5");
+        let elsewhere = PartFacts { upload: UploadId::from_bytes([8; 16]), ..facts };
+        let later = PartFacts { modified: UtcMillis(6), ..facts };
+        assert!(key.open_part(&elsewhere, &sealed).is_err() && key.open_part(&later, &sealed).is_err());
         // Another body under the right number, and each fact of it alone.
         let first = &bodies[0];
         for other in [
@@ -288,7 +332,36 @@ mod tests {
             ManifestBody { envelope: bodies[1].envelope.clone(), ..first.clone() },
             ManifestBody { location: Location::Chunks { pool: 0 }, ..first.clone() },
         ] {
-            assert!(key.open_part(upload, &other, &sealed).is_err(), "{other:?}");
+            assert!(key.open_part(&PartFacts { body: &other, ..facts }, &sealed).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_upload_proves_what_its_row_says() {
+        let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
+        let tenant = TenantId::from_bytes([1; 16]);
+        let mut row = UploadRow {
+            id: UploadId::from_bytes([7; 16]),
+            bucket: BucketId::from_bytes([2; 16]),
+            key: "a".parse().unwrap(),
+            initiated: UtcMillis(5),
+            initiator: PrincipalId::from_bytes([3; 16]),
+            envelope: vec![1; 8],
+            metadata: Vec::new(),
+            checksum: vec![4; 3],
+        };
+        row.metadata = key.seal_upload(&row, tenant, b"meta").unwrap();
+        assert_eq!(key.open_upload(&row, tenant).unwrap(), b"meta");
+        assert!(key.open_upload(&row, TenantId::from_bytes([9; 16])).is_err());
+        for other in [
+            UploadRow { id: UploadId::from_bytes([8; 16]), ..row.clone() },
+            UploadRow { bucket: BucketId::from_bytes([8; 16]), ..row.clone() },
+            UploadRow { key: "b".parse().unwrap(), ..row.clone() },
+            UploadRow { initiated: UtcMillis(6), ..row.clone() },
+            UploadRow { initiator: PrincipalId::from_bytes([8; 16]), ..row.clone() },
+            UploadRow { checksum: vec![4; 2], ..row.clone() },
+        ] {
+            assert!(key.open_upload(&other, tenant).is_err(), "{other:?}");
         }
     }
 

@@ -14,14 +14,14 @@ use policy::time::UtcMillis;
 use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier};
 use tokio::sync::{mpsc, oneshot};
 
+use self::rows::upload_row;
 use super::rows::decode;
 use super::{
     BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow,
-    ListPage, ListQuery, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
+    ListPage, ListQuery, LogItem, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
 };
 use crate::condition::{Condition, Poison};
 use crate::engine::{Content, Database, Engine, OpenError};
-use crate::log::LogEntry;
 use crate::reads::Reads;
 use crate::reserve::{Reserve, Space};
 
@@ -253,11 +253,16 @@ impl Shared {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         for item in self.db.iterator_cf(self.buckets_cf()?, rocksdb::IteratorMode::Start) {
             let (key, value) = item?;
-            let row: BucketRow = decode("bucket", &value)?;
+            let row: BucketRow = decode("bucket", &value)
+                .map_err(|e| CatalogError::Corrupt(format!("the row under bucket id {}: {e}", key.escape_ascii())))?;
             if *key != *row.id.as_bytes() {
                 return Err(CatalogError::Corrupt(format!("the row of bucket {} lies under another's id", row.id)));
             }
-            buckets.by_name.insert(row.name.clone(), Arc::new(row));
+            let row = Arc::new(row);
+            if let Some(other) = buckets.by_name.insert(row.name.clone(), Arc::clone(&row)) {
+                let (name, ids) = (&row.name, [other.id, row.id]);
+                return Err(CatalogError::Corrupt(format!("two buckets are named {name}: {} and {}", ids[0], ids[1])));
+            }
         }
         Ok(())
     }
@@ -327,8 +332,9 @@ impl Catalog for RocksCatalog {
 
     async fn upload(&self, bucket: BucketId, key: &ObjectKey, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
         let key = keys::upload(bucket, key.as_bytes(), id);
-        let bytes = self.cached(move |shared, tier| shared.get(shared.uploads_cf()?, &key, &tiered(tier))).await?;
-        bytes.map(|b| decode("upload", &b)).transpose()
+        let asked = key.clone();
+        let bytes = self.cached(move |shared, tier| shared.get(shared.uploads_cf()?, &asked, &tiered(tier))).await?;
+        bytes.map(|bytes| upload_row(&key, &bytes)).transpose()
     }
 
     async fn parts(&self, upload: UploadId, after: u32, limit: usize) -> Result<Vec<PartRow>, CatalogError> {
@@ -373,9 +379,13 @@ impl Catalog for RocksCatalog {
         self.queue(commit).await
     }
 
-    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
+    async fn records(&self, query: &RecordQuery) -> Result<Vec<LogItem>, CatalogError> {
         let query = *query;
         self.blocking(move |shared| shared.records_page(&query)).await
+    }
+
+    fn stream(&self) -> u64 {
+        self.shared.session.stream
     }
 
     async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError> {

@@ -13,6 +13,7 @@ use super::index::ChunkRow;
 use super::{Shared, blocking};
 use crate::buffer::PooledBuffer;
 use crate::chunk::ChunkId;
+use crate::crc::crc32c;
 use crate::error::StoreError;
 
 /// Consecutive sealed segments of one chunk, verified against their CRCs.
@@ -93,7 +94,7 @@ async fn fetch(
     let Some(buffer) = buffer else { return Err(shared.report(id, wanted.start)) };
     for (number, segment) in (wanted.start..until).zip(&segments) {
         let sum = row.sums.crcs.get(usize::try_from(number).unwrap_or(usize::MAX));
-        if sum != buffer.get(segment.clone()).map(crc32c::crc32c).as_ref() {
+        if sum != buffer.get(segment.clone()).map(crc32c).as_ref() {
             return Err(shared.report(id, number));
         }
     }

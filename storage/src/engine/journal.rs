@@ -24,6 +24,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use crate::crc::crc32c;
 
 const BLOCK: usize = 32 << 10;
 const HEADER: usize = 7;
@@ -263,7 +264,7 @@ fn fragment(header: &[u8; HEADER], bytes: &[u8], begins: bool) -> Option<(u8, us
     }
     let size = HEADER + usize::from(u16::from_le_bytes([low, high]));
     let covered = bytes.get(HEADER - 1..size)?;
-    (mask(crc32c::crc32c(covered)) == u32::from_le_bytes([a, b, c, d])).then_some((kind, size))
+    (mask(crc32c(covered)) == u32::from_le_bytes([a, b, c, d])).then_some((kind, size))
 }
 
 /// As RocksDB stores sums, so that the sum of a journal inside a journal is no sum.

@@ -174,7 +174,7 @@ impl<'a, B: Backend> Pair<'a, B> {
             assert_eq!(rows, due, "garbage up to {horizon}");
         }
         let log = self.catalog().records(&RecordQuery { after: None, limit: ALL }).await.unwrap();
-        assert_eq!(log, self.model.log);
+        assert_eq!(log.into_iter().map(|item| item.entry().unwrap()).collect::<Vec<_>>(), self.model.log);
         self.catalog().health().unwrap();
     }
 

@@ -12,8 +12,13 @@ use crate::rows::{bucket, race, record, tenant};
 
 const RECORDS: u128 = 300;
 
+async fn read(catalog: &impl Catalog, after: Option<LogPosition>, limit: usize) -> Vec<LogEntry> {
+    let items = catalog.records(&RecordQuery { after, limit }).await.unwrap();
+    items.into_iter().map(|item| item.entry().unwrap()).collect()
+}
+
 async fn entries(catalog: &impl Catalog) -> Vec<LogEntry> {
-    catalog.records(&RecordQuery { after: None, limit: 10_000 }).await.unwrap()
+    read(catalog, None, 10_000).await
 }
 
 /// Records of two tenants and of the platform, from many tasks at once.
@@ -42,8 +47,7 @@ pub async fn positions_have_no_gaps_and_chains_hold(backend: &impl Backend) {
     }
     assert_eq!(heads.len(), 3);
     for (at, entry) in log.iter().enumerate().step_by(50) {
-        let query = RecordQuery { after: Some(entry.position), limit: 3 };
-        let page = catalog.records(&query).await.unwrap();
+        let page = read(&*catalog, Some(entry.position), 3).await;
         assert_eq!(page, log.iter().skip(at + 1).take(3).cloned().collect::<Vec<_>>());
     }
 }

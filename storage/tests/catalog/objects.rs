@@ -136,7 +136,7 @@ pub async fn a_row_is_what_its_digest_says(backend: &impl Backend) {
     for (n, (change, known)) in (1..).zip(changes) {
         let done = catalog.commit(Commit { change, record: Some(record(None, n)) }).await.unwrap();
         let entries = catalog.records(&RecordQuery { after: None, limit: 99 }).await.unwrap();
-        let entry = entries.last().unwrap();
+        let entry = entries.last().cloned().unwrap().entry().unwrap();
         assert_eq!(Some(entry.position), done.position);
         let current = catalog.current(bucket_id, &key("k")).await.unwrap().map(|row| row.digest);
         assert_eq!(entry.row_digest, known.or(current).or(removed));

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::control::Bucket;
-use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
 use policy::id::UploadId;
 use policy::name::ObjectKey;
 use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
@@ -12,12 +10,14 @@ use storage::catalog::{CommitError, PartRow, Refusal};
 
 use super::{OpenUpload, PartValues, open_upload};
 use crate::clock;
+use crate::control::Bucket;
+use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::s3::Call;
 use crate::s3::checks::{StoredChecksum, StoredETag, put_checksum};
 use crate::s3::conditions;
-use crate::s3::metadata::{ListValues, ObjectMetadata};
+use crate::s3::metadata::ListValues;
 use crate::s3::put::{Draft, aes256, commit, encode, new_version, object_key};
 
 /// Every part but the last has at least this, as in S3.
@@ -49,7 +49,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
     }
     let precondition =
         conditions::of_write(gateway, &bucket, &key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
-    let parts = chosen_parts(gateway, &upload, wanted).await?;
+    let parts = chosen_parts(gateway, &bucket, &upload, wanted).await?;
     let size: u64 = parts.iter().map(|(row, _)| row.size).sum();
     if input.mpu_object_size.is_some_and(|n| u64::try_from(n) != Ok(size)) {
         return Err(s3s::s3_error!(
@@ -60,9 +60,6 @@ pub(in crate::s3) async fn complete_multipart_upload(
     let checksum = object_checksum(&upload, &parts)?;
     promised(input, checksum.as_ref())?;
     let values = ListValues { etag: combined_etag(&parts), checksum };
-    let metadata =
-        upload.key.open_value("upload", upload.row.id.as_bytes(), &upload.row.metadata).map_err(Error::from)?;
-    let metadata = ObjectMetadata::decode(&metadata)?;
     let content = encode(&parts.iter().map(|(_, values)| values).collect::<Vec<_>>())?;
     let bucket_key = gateway.keys.bucket_key(&bucket).await?;
     let committed = commit(
@@ -76,7 +73,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
             key: &upload.key,
             bodies: parts.into_iter().map(|(row, _)| row.body).collect(),
             new_bodies: Vec::new(),
-            metadata: &metadata,
+            metadata: &upload.metadata,
             values: &values,
             content,
             completes: Some(upload.row.id),
@@ -132,7 +129,12 @@ type Part = (PartRow, PartValues);
 
 /// The parts that the client lists: ascending, all there, ETags and checksums as uploaded, none but
 /// the last too small.
-async fn chosen_parts(gateway: &Gateway, upload: &OpenUpload, wanted: &[CompletedPart]) -> S3Result<Vec<Part>> {
+async fn chosen_parts(
+    gateway: &Gateway,
+    bucket: &Bucket,
+    upload: &OpenUpload,
+    wanted: &[CompletedPart],
+) -> S3Result<Vec<Part>> {
     let invalid = || {
         s3s::s3_error!(
             InvalidPart,
@@ -171,6 +173,9 @@ async fn chosen_parts(gateway: &Gateway, upload: &OpenUpload, wanted: &[Complete
         }) {
             return Err(invalid());
         }
+        // What is acknowledged must open: its values prove which key it is, not that the key is whole.
+        let (body, envelope) = (*row.body.body.as_bytes(), &row.body.envelope);
+        upload.key.open_data_key(bucket.tenant, bucket.id, body, envelope).map_err(Error::from)?;
         out.push((row, values));
     }
     let count = out.len();

@@ -9,13 +9,13 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result};
 use storage::catalog::{UploadItem, UploadQuery};
 
-use super::{UploadChecksum, checksum_type, open_upload};
+use super::{OpenUpload, checksum_type, open_upload};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::s3::bucket::owner;
 use crate::s3::checks::{StoredETag, put_checksum};
 use crate::s3::list::{fit_keys, page_size, url_encode, url_encoding};
-use crate::s3::put::{decode, object_key};
+use crate::s3::put::object_key;
 use crate::s3::{Call, signed, timestamp};
 
 pub(in crate::s3) async fn list_parts(
@@ -97,6 +97,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
         limit: usize::try_from(limit).unwrap_or(0),
     };
     let page = gateway.catalog.uploads(&query).await.map_err(Error::from)?;
+    let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let mut uploads = Vec::new();
     let mut prefixes = Vec::new();
     let mut last = (None, None);
@@ -107,7 +108,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
                 prefixes.push(dto::CommonPrefix { prefix: Some(text(&prefix)) });
             }
             UploadItem::Upload(row) => {
-                let checksum: UploadChecksum = decode(&row.checksum)?;
+                let OpenUpload { row, checksum, .. } = OpenUpload::open(*row, bucket, &bucket_key)?;
                 last = (Some(text(row.key.as_str())), Some(row.id.to_string()));
                 uploads.push(MultipartUpload {
                     checksum_algorithm: checksum

@@ -82,8 +82,9 @@ async fn keep_part(
     let number = received.manifest.number;
     let size = received.manifest.length;
     let values = PartValues { md5: received.md5, checksum: received.checksum.as_ref().map(StoredChecksum::full) };
-    let sealed = upload.seal_values(&received.manifest, &values)?;
-    let part = PartRow { number, modified: clock::now(), size, body: received.manifest, values: sealed };
+    let modified = clock::now();
+    let sealed = upload.seal_values(modified, &received.manifest, &values)?;
+    let part = PartRow { number, modified, size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
     let change = Change::PutPart {
         bucket: bucket.id,

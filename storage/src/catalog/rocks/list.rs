@@ -6,10 +6,11 @@ use policy::name::KEY_BYTES_MAX;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
 
 use super::Shared;
+use super::rows::{part_row, upload_row};
 use crate::catalog::rows::{ListedRow, decode};
 use crate::catalog::{
     After, CatalogError, ControlKind, GarbageRow, ListPage, ListQuery, PartRow, UploadItem, UploadPage, UploadQuery,
-    UploadRow, keys,
+    keys,
 };
 
 /// Deleted rows that the writer's own look at a bucket may pass.
@@ -112,9 +113,9 @@ impl Shared {
         let mut cursor = self.bounded(self.parts_cf()?, upload.as_bytes());
         cursor.seek(keys::part(upload, from));
         while out.len() < limit
-            && let Some((_, value)) = cursor.item()
+            && let Some((key, value)) = cursor.item()
         {
-            out.push(decode("part", value)?);
+            out.push(part_row(key, value)?);
             cursor.next();
         }
         cursor.status()?;
@@ -187,9 +188,9 @@ impl Shared {
                 cursor.seek(&from);
             }
         }
-        while let Some((_, value)) = cursor.item() {
+        while let Some((key, value)) = cursor.item() {
             page.steps += 1;
-            let row: UploadRow = decode("upload", value)?;
+            let row = upload_row(key, value)?;
             let group = query.delimiter.as_deref().and_then(|d| group(row.key.as_str(), &query.prefix, d));
             let group = group.map(str::to_owned);
             if let Some(group) = &group

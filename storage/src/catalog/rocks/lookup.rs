@@ -9,6 +9,7 @@ use policy::name::BucketName;
 use rocksdb::ReadOptions;
 
 use super::apply::{Batch, Outcome, Overlay, refuse};
+use super::rows::{part_row, upload_row};
 use super::writer::unread;
 use crate::catalog::rows::decode;
 use crate::catalog::{BodyRow, BucketRow, CatalogError, CurrentRow, PartRow, Refusal, UploadRow, VersionRow, keys};
@@ -104,15 +105,15 @@ impl Batch<'_> {
         let key = keys::upload(bucket, name, upload);
         looked(&self.uploads, &key, || {
             let bytes = self.shared.get(self.shared.uploads_cf()?, &key, &ReadOptions::default())?;
-            bytes.map(|b| decode("upload", &b)).transpose()
+            bytes.map(|bytes| upload_row(&key, &bytes)).transpose()
         })
     }
 
     pub(super) fn part_of(&self, upload: UploadId, number: u32) -> Result<Option<PartRow>, CatalogError> {
         looked(&self.parts, &(upload, number), || {
-            let bytes =
-                self.shared.get(self.shared.parts_cf()?, &keys::part(upload, number), &ReadOptions::default())?;
-            bytes.map(|b| decode("part", &b)).transpose()
+            let key = keys::part(upload, number);
+            let bytes = self.shared.get(self.shared.parts_cf()?, &key, &ReadOptions::default())?;
+            bytes.map(|bytes| part_row(&key, &bytes)).transpose()
         })
     }
 

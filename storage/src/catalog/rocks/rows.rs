@@ -7,8 +7,26 @@ use rocksdb::{ColumnFamily, ReadOptions, ReadTier};
 
 use super::Shared;
 use crate::catalog::rows::decode;
-use crate::catalog::{CatalogError, CurrentRow, Location, ObjectView, RecordQuery, VersionRow, keys};
-use crate::log::{self, LogEntry};
+use crate::catalog::{
+    CatalogError, CurrentRow, Location, LogItem, ObjectView, PartRow, RecordQuery, UploadRow, VersionRow, keys,
+};
+use crate::log::{self, LogPosition};
+
+/// An upload's row, which says itself where it lies.
+pub(super) fn upload_row(key: &[u8], bytes: &[u8]) -> Result<UploadRow, CatalogError> {
+    let row: UploadRow = decode("upload", bytes)?;
+    if keys::upload(row.bucket, row.key.as_bytes(), row.id) == key { Ok(row) } else { Err(elsewhere("an upload")) }
+}
+
+/// A part's row, which says its number itself.
+pub(super) fn part_row(key: &[u8], bytes: &[u8]) -> Result<PartRow, CatalogError> {
+    let row: PartRow = decode("part", bytes)?;
+    if key.ends_with(&row.number.to_be_bytes()) { Ok(row) } else { Err(elsewhere("a part")) }
+}
+
+fn elsewhere(what: &str) -> CatalogError {
+    CatalogError::Corrupt(format!("the row of {what} lies under another's key"))
+}
 
 impl Shared {
     pub(super) fn get(
@@ -69,7 +87,7 @@ impl Shared {
         Ok(Some(ObjectView { current, version, inline }))
     }
 
-    pub(super) fn records_page(&self, query: &RecordQuery) -> Result<Vec<LogEntry>, CatalogError> {
+    pub(super) fn records_page(&self, query: &RecordQuery) -> Result<Vec<LogItem>, CatalogError> {
         let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
         match query.after {
             None => cursor.seek_to_first(),
@@ -85,8 +103,10 @@ impl Shared {
         while out.len() < query.limit
             && let Some((key, value)) = cursor.item()
         {
+            let before = out.last().map(LogItem::position).or(query.after);
+            let position = keys::read_log(key).or(before).unwrap_or(LogPosition { stream: 0, sequence: 0 });
             let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
-            out.push(entry.ok_or_else(|| CatalogError::Corrupt("log entry".to_owned()))?);
+            out.push(entry.map_or(LogItem::Damaged(position), LogItem::Entry));
             cursor.next();
         }
         cursor.status()?;

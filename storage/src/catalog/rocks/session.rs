@@ -32,23 +32,38 @@ impl Shared {
         for item in self.db.iterator_cf(self.sessions_cf()?, rocksdb::IteratorMode::Start) {
             let (key, value) = item?;
             if key.len() == 8 {
-                out.push(decode("session", &value)?);
+                let row: SessionRow = decode("session", &value)?;
+                if *key != row.stream.to_be_bytes() {
+                    return Err(CatalogError::Corrupt(format!("the row of session {} names another stream", row.id)));
+                }
+                out.push(row);
             }
         }
         Ok(out)
     }
 
+    /// The last stream that anything was written to, whatever the sessions say of themselves.
+    fn last_stream(&self) -> Result<u64, CatalogError> {
+        let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
+        cursor.seek_to_last();
+        let stream = cursor.key().and_then(|key| key.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        cursor.status()?;
+        Ok(stream)
+    }
+
     /// The database lock proves that earlier sessions are dead; their successor closes them.
     pub(super) fn begin_session(&self, now: UtcMillis) -> Result<u64, CatalogError> {
         let mut batch = rocksdb::WriteBatch::default();
-        let mut stream = 1;
+        let mut last = self.last_stream()?;
         for mut row in self.sessions()? {
-            stream = row.stream + 1;
+            last = last.max(row.stream);
             if row.closed.is_none() {
                 row.closed = Some(now);
                 batch.put_cf(self.sessions_cf()?, row.stream.to_be_bytes(), encode(&row)?);
             }
         }
+        // A stream is written by one session: two in one would overwrite each other's records.
+        let stream = last.checked_add(1).ok_or_else(|| CatalogError::Corrupt("no stream is left".to_owned()))?;
         let row = SessionRow { stream, ..self.session.clone() };
         batch.put_cf(self.sessions_cf()?, stream.to_be_bytes(), encode(&row)?);
         self.db.write_opt(batch, &writer::synced())?;

@@ -187,7 +187,13 @@ async fn records_of_removals_name_what_was_removed() {
         sha(&[&encode(&begun).unwrap()]),
         sha(&[&encode(&bucket()).unwrap()]),
     ];
-    let log = catalog.records(&RecordQuery { after: None, limit: 100 }).await.unwrap();
+    let log: Vec<_> = catalog
+        .records(&RecordQuery { after: None, limit: 100 })
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(LogItem::entry)
+        .collect();
     let told: Vec<_> = log.iter().rev().take(5).rev().map(|entry| entry.row_digest).collect();
     assert_eq!(told, expected);
 }

@@ -171,7 +171,7 @@ fn damage_before_a_whole_batch_is_told_and_nothing_is_changed() {
 
 /// A fragment as RocksDB writes it.
 fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let sum = mask(crc32c::crc32c_append(crc32c::crc32c(&[kind]), payload));
+    let sum = mask(crc32c(&[&[kind], payload].concat()));
     let size = u16::try_from(payload.len()).unwrap();
     [&sum.to_le_bytes()[..], &size.to_le_bytes(), &[kind], payload].concat()
 }
