@@ -41,6 +41,7 @@ mod audit;
 mod auth;
 pub mod signing;
 
+use audit::chain::Chains;
 use auth::Nonces;
 
 /// Largest JSON document.
@@ -57,6 +58,7 @@ pub struct Admin {
     catalog: Arc<RocksCatalog>,
     prometheus: PrometheusHandle,
     nonces: Nonces,
+    chains: Chains,
     tasks: TaskTracker,
     first_secret: FirstSecret,
     opened: UtcMillis,
@@ -143,8 +145,8 @@ impl Admin {
         first_secret: FirstSecret,
         (opened, patience): (UtcMillis, Duration),
     ) -> Arc<Self> {
-        let (nonces, tasks) = (Nonces::default(), TaskTracker::new());
-        Arc::new(Self { gateway, catalog, prometheus, nonces, tasks, first_secret, opened, patience })
+        let (nonces, chains, tasks) = (Nonces::default(), Chains::default(), TaskTracker::new());
+        Arc::new(Self { gateway, catalog, prometheus, nonces, chains, tasks, first_secret, opened, patience })
     }
 
     /// Requests under way.

@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 use storage::catalog::{LogItem, RecordQuery};
 use storage::log::{LogEntry, LogPosition, RecordKind};
 
-mod chain;
-
-use chain::Chain;
+pub(super) mod chain;
 
 use super::{Admin, Call, Failure, Outcome};
 use crate::clock::rfc3339;
@@ -44,11 +42,12 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let mut lines = Vec::new();
     let mut closings = HashMap::new();
     let mut names = HashMap::new();
-    let mut chain = Chain::after(after);
+    let mut chain = admin.chains.resume(after);
     for item in &items {
         let entry = match item {
             LogItem::Entry(entry) => entry,
             LogItem::Damaged(position) => {
+                chain.pass(*position);
                 lines.push(damage(*position, None, "unreadable", "the bytes that lie here are no record"));
                 continue;
             }
@@ -74,6 +73,9 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
             // A record that does not open is shown, not skipped: it is evidence of damage.
             Err(error) => lines.push(damage(entry.position, Some(entry.time), "unreadable", &error.to_string())),
         }
+    }
+    if next.is_some() {
+        admin.chains.keep(chain);
     }
     lines.retain(|line| filter.admits(line));
     if let Some(last) = items.last().filter(|_| !lines.is_empty()) {

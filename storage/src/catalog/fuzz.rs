@@ -71,8 +71,10 @@ pub fn log_entry(data: &[u8]) {
     let LogEntry { tenant, kind, time, salt, sealed, .. } = entry.clone();
     let record = Record { tenant, kind, time, salt, sealed };
     let written = log::encode(record, entry.row_digest, &mut head).unwrap_or_default();
-    assert_eq!(log::decode(position, &written).as_ref(), Some(&entry));
-    assert_eq!((head.count, head.hash), (entry.tenant_count, log::leaf_hash(&written)));
+    // Numbers may be written at more length than they need: that is another leaf of the same entry.
+    let leaf = log::leaf_hash(&written);
+    assert_eq!(log::decode(position, &written), Some(LogEntry { leaf, ..entry.clone() }));
+    assert_eq!((head.count, head.hash), (entry.tenant_count, leaf));
 }
 
 #[cfg(test)]
