@@ -96,7 +96,8 @@ impl ChunkStore {
     ///
     /// # Errors
     /// `Lost` when segment files are there without an index, `Unmounted` when it is the other way round;
-    /// `Open` when the index cannot be opened or made, `Index` when RocksDB refuses, `Io` when the directory cannot be used, `Malformed` when rows make no sense.
+    /// `Open` when the index cannot be opened or made, `Index` when RocksDB refuses, `Io` when the directory cannot be
+    /// used, `Malformed` when rows make no sense.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>, StoreError> {
         let [segments, rows] = [dir.join("segments"), dir.join("index")];
         // An index that was lost must not be taken for one in which nothing exists: its files would go.

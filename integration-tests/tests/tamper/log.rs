@@ -65,11 +65,14 @@ fn bytes_that_are_no_record_hide_no_other() {
     let mut salted = last.1.to_vec();
     salted[5] ^= 1;
     catalog.put("log", &last.0, &salted);
+    for odd in ["odd", "odder than a position"] {
+        catalog.put("log", odd.as_bytes(), b"x");
+    }
     drop(catalog);
     let server = store.start();
     let records = server.records();
     let unreadable = records.iter().filter(|line| line["operation"] == "unreadable").count();
-    assert_eq!(unreadable, 4, "{records:#?}");
+    assert_eq!(unreadable, 5, "{records:#?}");
     assert!(records.iter().any(|line| line["operation"] == "CreateBucket"));
     assert!(server.metric("gotgan_log_damage_total") >= 4.0);
 }

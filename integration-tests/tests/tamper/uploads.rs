@@ -26,20 +26,23 @@ fn swap_bodies_of_parts(store: &Store) {
     catalog.put("parts", b, &put(y, &of_y, &x[of_x.clone()]));
 }
 
-#[test]
-fn parts_whose_bodies_were_swapped_do_not_complete() {
-    let store = Store::new();
+/// An upload of two parts of the object `box/k`: its id, and what Complete names of them.
+fn with_two_parts(store: &Store) -> (String, Vec<(u32, String)>) {
     let server = store.start();
     let s3 = server.client();
     s3.make_bucket("box");
     let upload = s3.begin("box", "k");
-    let tags: Vec<(u32, String)> = (1..=2)
-        .map(|n| {
-            let part = body(u64::from(n), 5 << 20);
-            (n, s3.part("box", "k", &upload, n).body(part).send().status(200).etag())
-        })
+    let tags = (1..=2)
+        .map(|n| (n, s3.part("box", "k", &upload, n).body(body(u64::from(n), 5 << 20)).send().status(200).etag()))
         .collect();
     server.stop();
+    (upload, tags)
+}
+
+#[test]
+fn parts_whose_bodies_were_swapped_do_not_complete() {
+    let store = Store::new();
+    let (upload, tags) = with_two_parts(&store);
     swap_bodies_of_parts(&store);
     let server = store.start();
     let s3 = server.client();
@@ -112,14 +115,7 @@ fn uploads_that_were_exchanged_or_changed_are_not_shown() {
 #[test]
 fn parts_that_were_changed_do_not_complete() {
     let store = Store::new();
-    let server = store.start();
-    let s3 = server.client();
-    s3.make_bucket("box");
-    let upload = s3.begin("box", "k");
-    let tags: Vec<(u32, String)> = (1..=2)
-        .map(|n| (n, s3.part("box", "k", &upload, n).body(body(u64::from(n), 5 << 20)).send().status(200).etag()))
-        .collect();
-    server.stop();
+    let (upload, tags) = with_two_parts(&store);
     let rows = Catalog::of(&store).rows("parts");
     let (first, second) = (&rows[0], &rows[1]);
     let envelope = find(&first.1, &[0x86, 1, 1, 1]).unwrap() + 2;

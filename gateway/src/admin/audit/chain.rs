@@ -26,9 +26,12 @@ impl Chains {
         left.cloned().unwrap_or_else(|| Chain::after(after))
     }
 
-    /// Keeps a chain for the page behind it.
+    /// Keeps a chain for the page behind it, unless one that knows more is kept: of a list that began earlier.
     pub(super) fn keep(&self, chain: Chain) {
         let mut chains = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if chains.iter().any(|other| other.last == chain.last && other.whole.is_some() && chain.whole.is_none()) {
+            return;
+        }
         chains.retain(|other| other.last != chain.last);
         if chains.len() >= CHAINS_MAX {
             chains.pop_front();
@@ -135,6 +138,9 @@ mod tests {
         for (entry, sequence) in moved.iter_mut().zip(5..) {
             entry.position.sequence = sequence;
         }
+        assert!(page(Some(all[3].position), &moved) > 0);
+        // A list that begins in the middle does not make the one from the beginning forget.
+        assert_eq!(page(Some(all[2].position), &all[3..4]), 0);
         assert!(page(Some(all[3].position), &moved) > 0);
         for cut in 1..all.len() {
             assert!(breaks(Some(all[cut - 1].position), &all[cut..]).is_empty(), "cut at {cut}");

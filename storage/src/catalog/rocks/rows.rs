@@ -103,10 +103,17 @@ impl Shared {
         while out.len() < query.limit
             && let Some((key, value)) = cursor.item()
         {
-            let before = out.last().map(LogItem::position).or(query.after);
-            let position = keys::read_log(key).or(before).unwrap_or(LogPosition { stream: 0, sequence: 0 });
-            let entry = keys::read_log(key).and_then(|position| log::decode(position, value));
-            out.push(entry.map_or(LogItem::Damaged(position), LogItem::Entry));
+            if let Some(position) = keys::read_log(key) {
+                let entry = log::decode(position, value);
+                out.push(entry.map_or(LogItem::Damaged(position), LogItem::Entry));
+            } else {
+                // A key that is no position: one item for all that lie here, or a page of them would never end.
+                let before = out.last().map(LogItem::position).or(query.after);
+                let here = LogItem::Damaged(before.unwrap_or(LogPosition { stream: 0, sequence: 0 }));
+                if out.last() != Some(&here) {
+                    out.push(here);
+                }
+            }
             cursor.next();
         }
         cursor.status()?;

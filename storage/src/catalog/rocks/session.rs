@@ -5,8 +5,8 @@ use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 
 use super::{Shared, writer};
-use crate::catalog::CatalogError;
 use crate::catalog::rows::{decode, encode};
+use crate::catalog::{CatalogError, keys};
 
 /// One run of a process, as the catalog remembers it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,9 +46,14 @@ impl Shared {
     fn last_stream(&self) -> Result<u64, CatalogError> {
         let mut cursor = self.db.raw_iterator_cf(self.log_cf()?);
         cursor.seek_to_last();
-        let stream = cursor.key().and_then(|key| key.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        while let Some(key) = cursor.key() {
+            if let Some(position) = keys::read_log(key) {
+                return Ok(position.stream);
+            }
+            cursor.prev();
+        }
         cursor.status()?;
-        Ok(stream)
+        Ok(0)
     }
 
     /// The database lock proves that earlier sessions are dead; their successor closes them.
