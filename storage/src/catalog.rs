@@ -23,8 +23,8 @@ pub mod rocks;
 
 pub use page::{ListItem, ListPage, ListedObject};
 pub use rows::{
-    BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, PartRow, UploadRow,
-    VersionRow,
+    BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, ObjectMark, PartRow,
+    UploadRow, VersionRow,
 };
 
 /// The catalog could not be read.
@@ -404,6 +404,15 @@ impl LogItem {
     }
 }
 
+/// Garbage, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GarbagePage {
+    /// Bodies that were released.
+    pub due: Vec<GarbageRow>,
+    /// Rows that name a body which nobody released: they say nothing, and their bodies stay.
+    pub stray: Vec<GarbageRow>,
+}
+
 /// Which log entries to read.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordQuery {
@@ -463,7 +472,7 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     /// The log stream that this process writes to.
     fn stream(&self) -> u64;
     /// Garbage retired at or below a sequence.
-    async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError>;
+    async fn garbage(&self, horizon: u64, limit: usize) -> Result<GarbagePage, CatalogError>;
     /// `Ok` while writes are taken, else why not.
     ///
     /// # Errors

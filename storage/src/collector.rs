@@ -56,11 +56,25 @@ impl Collector {
     /// As [`CollectError`]; what was done stays done, the rest waits for the next round.
     pub async fn run_once(&self) -> Result<Collected, CollectError> {
         let horizon = self.catalog.reads().horizon();
-        let rows = self.catalog.garbage(horizon, PAGE).await?;
-        let garbage = rows.len();
-        self.remove(rows).await?;
+        let page = self.catalog.garbage(horizon, PAGE).await?;
+        self.disown(page.stray).await?;
+        let garbage = page.due.len();
+        self.remove(page.due).await?;
         let orphans = self.orphans().await?;
         Ok(Collected { garbage, orphans })
+    }
+
+    /// Rows of garbage whose bodies nobody released go by themselves.
+    async fn disown(&self, stray: Vec<GarbageRow>) -> Result<(), CollectError> {
+        if stray.is_empty() {
+            return Ok(());
+        }
+        for row in &stray {
+            metrics::counter!("gotgan_rows_refused_total").increment(1);
+            tracing::error!(body = %row.body, "garbage that nobody released: its body stays");
+        }
+        self.catalog.commit(Commit { change: Change::Forget(stray), record: None }).await?;
+        Ok(())
     }
 
     async fn remove(&self, rows: Vec<GarbageRow>) -> Result<(), CollectError> {

@@ -140,6 +140,35 @@ fn parts_that_were_changed_do_not_complete() {
     server.client().get("box", "k").status(200).done();
 }
 
+#[test]
+fn removing_a_part_takes_nothing_of_the_object_that_it_names() {
+    let store = Store::new();
+    let (upload, tags) = with_two_parts(&store);
+    let server = store.start();
+    let thief = server.client().begin("box", "thief");
+    server.stop();
+    let catalog = Catalog::of(&store);
+    let steal = |catalog: &Catalog| {
+        let rows = catalog.rows("parts").into_iter().filter(|(key, _)| key.starts_with(&hex(&upload)));
+        for (key, row) in rows {
+            catalog.put("parts", &with(&key, &hex(&upload), &hex(&thief)), &row);
+        }
+    };
+    steal(&catalog);
+    let bodies = catalog.rows("bodies");
+    drop(catalog);
+    let server = store.start();
+    server.client().part("box", "thief", &thief, 1).body(body(9, 5 << 20)).send().status(200).done();
+    server.client().object("DELETE", "box", "thief").query("uploadId", &thief).send().status(204).done();
+    assert_eq!(server.metric("gotgan_rows_refused_total"), 2.0, "{}", server.said());
+    server.client().complete("box", "k", &upload, &tags).send().status(200).done();
+    let object = server.client().get("box", "k").status(200).body;
+    assert!(object == [body(1, 5 << 20), body(2, 5 << 20)].concat());
+    server.stop();
+    let left = Catalog::of(&store).rows("bodies");
+    assert!(bodies.iter().all(|row| left.contains(row)), "as they were");
+}
+
 fn hex(id: &str) -> Vec<u8> {
     (0..id.len()).step_by(2).map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()).collect()
 }

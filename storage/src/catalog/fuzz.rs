@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rows::{ListedRow, decode, encode};
-use super::{BodyRow, BucketRow, CurrentRow, GarbageRow, PartRow, UploadRow, VersionRow, keys};
+use super::{BodyRow, BucketRow, CurrentRow, PartRow, UploadRow, VersionRow, keys};
 use crate::log::{self, Head, LogEntry, LogPosition, Record};
 
 /// A check of any bytes.
@@ -26,7 +26,6 @@ pub fn catalog_rows(data: &[u8]) {
     row::<BodyRow>(data);
     row::<UploadRow>(data);
     row::<PartRow>(data);
-    row::<GarbageRow>(data);
     if let Ok(listed) = ListedRow::decode(data) {
         let row = decode::<CurrentRow>("row", data).ok();
         let facts = row.as_ref().map(|row| (row.version, row.size, row.modified, row.list_values.as_slice()));
@@ -57,6 +56,9 @@ pub fn catalog_keys(data: &[u8]) {
     } else {
         assert!(a.iter().all(|byte| *byte == 0xff));
     }
+    if let Some(row) = keys::read_garbage(data) {
+        assert_eq!(keys::garbage(row.retired, row.body), data);
+    }
     if let Some(position) = keys::read_log(data) {
         assert_eq!(keys::log(position), data);
     }
@@ -86,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::catalog::{BodyState, Location, ManifestBody};
+    use crate::catalog::{BodyState, Location, ManifestBody, ObjectMark};
     use crate::log::RecordKind;
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -157,8 +159,8 @@ mod tests {
         #[test]
         fn bodies_and_buckets_come_back(refs: Option<u32>, location in location(), sealed_bytes: u64, digest: [u8; 32], keys in vec(bytes(), 0..3)) {
             let state = refs.map_or(BodyState::Condemned, |refs| BodyState::Live { refs });
-            comes_back(&BodyRow { state, location, sealed_bytes, digest, session: SessionId::from_bytes([4; 16]) });
-            comes_back(&GarbageRow { retired: sealed_bytes, body: BodyId::from_bytes([5; 16]) });
+            let object = ObjectMark::of(BucketId::from_bytes([6; 16]), &digest);
+            comes_back(&BodyRow { state, object, location, sealed_bytes, digest, session: SessionId::from_bytes([4; 16]) });
             comes_back(&BucketRow {
                 id: BucketId::from_bytes([6; 16]),
                 name: "lake".parse().unwrap(),

@@ -7,7 +7,7 @@
 //! | `uploads` | range u32be, bucket 16, name escaped and ended, upload 16 |
 //! | `parts` | upload 16, number u32be |
 //! | `bodies`, `inline` | body 16 |
-//! | `garbage` | retired u64be, body 16 |
+//! | `garbage` | retired u64be, body 16; no value |
 //! | `log` | stream u64be, sequence u64be |
 //! | `control` | kind u8, id |
 //! | `buckets` | bucket 16 |
@@ -17,7 +17,7 @@
 
 use policy::id::{BodyId, BucketId, UploadId};
 
-use super::ControlKind;
+use super::{ControlKind, GarbageRow};
 use crate::log::LogPosition;
 
 /// The only range until ranges split.
@@ -78,6 +78,11 @@ pub(super) fn garbage(retired: u64, body: BodyId) -> Vec<u8> {
     let mut out = retired.to_be_bytes().to_vec();
     out.extend_from_slice(body.as_bytes());
     out
+}
+
+pub(super) fn read_garbage(key: &[u8]) -> Option<GarbageRow> {
+    let (retired, body) = key.split_first_chunk::<8>()?;
+    Some(GarbageRow { retired: u64::from_be_bytes(*retired), body: BodyId::from_bytes(body.try_into().ok()?) })
 }
 
 pub(super) fn log(position: LogPosition) -> [u8; 16] {

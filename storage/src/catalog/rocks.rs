@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::rows::upload_row;
 use super::rows::decode;
 use super::{
-    BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbageRow,
+    BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbagePage,
     ListPage, ListQuery, LogItem, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
 };
 use crate::condition::{Condition, Poison};
@@ -388,7 +388,7 @@ impl Catalog for RocksCatalog {
         self.shared.session.stream
     }
 
-    async fn garbage(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError> {
+    async fn garbage(&self, horizon: u64, limit: usize) -> Result<GarbagePage, CatalogError> {
         self.blocking(move |shared| shared.garbage_page(horizon, limit)).await
     }
 

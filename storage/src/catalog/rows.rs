@@ -6,10 +6,11 @@ use policy::id::{BodyId, BucketId, PrincipalId, SessionId, TenantId, UploadId, V
 use policy::name::{BucketName, ObjectKey};
 use policy::residency::Residency;
 use policy::time::UtcMillis;
+use ring::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::CatalogError;
+use super::{CatalogError, keys};
 
 const VERSION: u8 = 1;
 
@@ -157,6 +158,24 @@ pub enum Location {
     },
 }
 
+/// An object, told from others by the digest of its bucket and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMark([u8; 16]);
+
+impl ObjectMark {
+    /// Of nothing: what the collector condemned.
+    pub(super) const NONE: Self = Self([0; 16]);
+
+    /// Of this object: the first half of the SHA-256 of its key in the table `current`.
+    pub(super) fn of(bucket: BucketId, name: &[u8]) -> Self {
+        let digest = digest(&SHA256, &keys::current(bucket, name));
+        let (mark, _) = digest.as_ref().split_at(16);
+        let mut out = [0; 16];
+        out.copy_from_slice(mark);
+        Self(out)
+    }
+}
+
 /// Who holds a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BodyState {
@@ -176,6 +195,9 @@ pub enum BodyState {
 pub struct BodyRow {
     /// Who holds it.
     pub state: BodyState,
+    /// The object that it is of. Bodies are never shared between objects: a row of another one that names it
+    /// takes nothing of it and gives nothing back.
+    pub object: ObjectMark,
     /// Where it lies.
     pub location: Location,
     /// Sealed bytes.
@@ -184,6 +206,12 @@ pub struct BodyRow {
     pub digest: [u8; 32],
     /// The session that wrote it.
     pub session: SessionId,
+}
+
+impl BodyRow {
+    pub(super) const fn is_live(&self) -> bool {
+        matches!(self.state, BodyState::Live { .. })
+    }
 }
 
 /// A body that a commit brings.
@@ -241,8 +269,8 @@ pub struct PartRow {
     pub values: Vec<u8>,
 }
 
-/// A body that nothing references any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A body that nothing references any more: all of it stands in the row's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GarbageRow {
     /// Sequence of the commit that released it; zero for a condemned one.
     pub retired: u64,

@@ -168,7 +168,7 @@ impl<'a, B: Backend> Pair<'a, B> {
         }
         let garbage: Vec<_> = self.model.garbage.iter().copied().collect();
         for horizon in garbage.iter().map(|(retired, _)| *retired).chain([0, u64::MAX]) {
-            let rows = self.catalog().garbage(horizon, ALL).await.unwrap();
+            let rows = self.catalog().garbage(horizon, ALL).await.unwrap().due;
             let rows: Vec<_> = rows.into_iter().map(|row| (row.retired, row.body)).collect();
             let due: Vec<_> = garbage.iter().copied().filter(|(retired, _)| *retired <= horizon).collect();
             assert_eq!(rows, due, "garbage up to {horizon}");

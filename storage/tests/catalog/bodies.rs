@@ -1,10 +1,12 @@
 //! Bodies: the primary key decides between a commit and the collector (STORAGE.md rule 4).
 
 use policy::id::BodyId;
-use storage::catalog::{Catalog, Change, GarbageRow, Precondition, Refusal};
+use storage::catalog::{Catalog, Change, GarbagePage, GarbageRow, Precondition, Refusal};
 
 use crate::backend::Backend;
-use crate::rows::{bucket, commit, delete, id, key, put, race, share, tenant, without_record};
+use crate::rows::{
+    CHUNKS, bucket, commit, delete, id, key, new_body, part, put, race, share, tenant, upload, without_record,
+};
 
 const ROUNDS: u128 = 40;
 
@@ -40,22 +42,48 @@ pub async fn a_body_is_shared_or_garbage_never_both(backend: &impl Backend) {
     commit(&*catalog, Change::CreateBucket(bucket.clone())).await.unwrap();
     for n in 100..100 + ROUNDS {
         let body = BodyId::from_bytes(id(n));
-        commit(&*catalog, put(bucket.id, "source", n, Precondition::None)).await.unwrap();
-        let mut both = vec![delete(bucket.id, "source"), share(bucket.id, &format!("copy{n}"), n + 1_000, body)];
+        let name = format!("object{n}");
+        let begun = upload(bucket.id, &name, n);
+        let (id, new_body) = (begun.id, new_body(body, CHUNKS));
+        commit(&*catalog, Change::CreateUpload(begun)).await.unwrap();
+        let part = part(1, &new_body);
+        commit(&*catalog, Change::PutPart { bucket: bucket.id, key: key(&name), upload: id, part, new_body })
+            .await
+            .unwrap();
+        let abort = Change::AbortUpload { bucket: bucket.id, key: key(&name), upload: id };
+        let mut both = vec![abort, share(bucket.id, &name, n + 1_000, body)];
         if n % 2 == 0 {
             both.reverse();
         }
         let outcomes = race(&catalog, both.into_iter().map(without_record).collect()).await;
-        let copied = catalog.object(bucket.id, &key(&format!("copy{n}"))).await.unwrap().is_some();
-        let garbage = catalog.garbage(u64::MAX, 1_000).await.unwrap();
-        assert_ne!(copied, garbage.iter().any(|row| row.body == body), "{outcomes:?}");
+        let shared = catalog.object(bucket.id, &key(&name)).await.unwrap().is_some();
+        let garbage = catalog.garbage(u64::MAX, 1_000).await.unwrap().due;
+        assert_ne!(shared, garbage.iter().any(|row| row.body == body), "{outcomes:?}");
         // Garbage waits for reads in flight, and is not the collector's to condemn before.
         assert_eq!(commit(&*catalog, Change::Condemn(body)).await, Err(Refusal::Exists));
-        if !copied {
+        if !shared {
             commit(&*catalog, Change::Forget(garbage)).await.unwrap();
             commit(&*catalog, Change::Condemn(body)).await.unwrap();
         }
     }
+}
+
+/// No row of another object holds a body, or lets it go.
+pub async fn a_body_is_of_one_object(backend: &impl Backend) {
+    let catalog = backend.open();
+    let [mine, theirs] = [(1, "lake"), (2, "pond")].map(|(n, name)| bucket(n, name, tenant(0)));
+    for bucket in [&mine, &theirs] {
+        commit(&*catalog, Change::CreateBucket(bucket.clone())).await.unwrap();
+    }
+    commit(&*catalog, put(mine.id, "k", 50, Precondition::None)).await.unwrap();
+    let body = BodyId::from_bytes(id(50));
+    for (bucket, name) in [(&mine, "other"), (&theirs, "k")] {
+        assert_eq!(commit(&*catalog, share(bucket.id, name, 51, body)).await, Err(Refusal::BodyGone));
+    }
+    commit(&*catalog, share(mine.id, "k", 52, body)).await.unwrap();
+    assert_eq!(catalog.garbage(u64::MAX, 10).await.unwrap(), GarbagePage::default());
+    commit(&*catalog, delete(mine.id, "k")).await.unwrap();
+    assert_eq!(catalog.garbage(u64::MAX, 10).await.unwrap().due.len(), 1);
 }
 
 pub async fn a_condemned_body_may_return_once_forgotten(backend: &impl Backend) {

@@ -44,6 +44,7 @@ macro_rules! conformance {
             objects::a_row_is_what_its_digest_says,
             bodies::a_body_is_committed_or_condemned_never_both,
             bodies::a_body_is_shared_or_garbage_never_both,
+            bodies::a_body_is_of_one_object,
             bodies::a_condemned_body_may_return_once_forgotten,
             lists::a_common_prefix_costs_one_step,
             lists::pages_join_to_the_whole,

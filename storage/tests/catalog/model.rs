@@ -17,8 +17,8 @@ use crate::rows::{Listed, digest_of};
 /// Who holds a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    /// So many versions or parts.
-    Live { refs: u32, location: Location, inline: Option<Bytes> },
+    /// So many versions or parts of one object.
+    Live { refs: u32, object: (BucketId, ObjectKey), location: Location, inline: Option<Bytes> },
     /// The collector.
     Condemned,
     /// Nobody any more, as a garbage row says.
@@ -183,13 +183,13 @@ impl Model {
             // What is neither new nor a part's is held once more.
             if !put.new_bodies.iter().any(|n| n.id == *body) && !parts.contains(body) {
                 match self.bodies.get_mut(body) {
-                    Some(Held::Live { refs, .. }) => *refs += 1,
+                    Some(Held::Live { refs, object, .. }) if *object == at => *refs += 1,
                     _ => return Err(Refusal::BodyGone),
                 }
             }
         }
         for body in &put.new_bodies {
-            self.add_body(body)?;
+            self.add_body(&at, body)?;
         }
         let old = self.objects.insert(at, Object { sequence, row: put.row.clone() });
         for body in old.iter().flat_map(|o| &o.row.bodies) {
@@ -241,7 +241,7 @@ impl Model {
         if !self.uploads.contains_key(&at) {
             return Err(Refusal::UploadGone);
         }
-        self.add_body(body)?;
+        self.add_body(&(at.0, at.1), body)?;
         if let Some(old) = self.parts.insert((at.2, part.number), part.clone()) {
             self.release(old.body.body, sequence);
         }
@@ -288,11 +288,12 @@ impl Model {
         Effect::default()
     }
 
-    fn add_body(&mut self, body: &NewBody) -> Result<(), Refusal> {
+    fn add_body(&mut self, object: &(BucketId, ObjectKey), body: &NewBody) -> Result<(), Refusal> {
         if self.bodies.contains_key(&body.id) {
             return Err(Refusal::BodyGone);
         }
-        self.bodies.insert(body.id, Held::Live { refs: 1, location: body.location, inline: body.inline.clone() });
+        let held = Held::Live { refs: 1, object: object.clone(), location: body.location, inline: body.inline.clone() };
+        self.bodies.insert(body.id, held);
         Ok(())
     }
 

@@ -259,7 +259,7 @@ impl Resolver {
             _ => panic!("not a version: {ask:?}"),
         };
         if let Some(shared) = shared {
-            let shared = any_body(model, *shared);
+            let shared = a_body(model, bucket, &key, *shared);
             if bodies.iter().all(|(id, _)| *id != shared) {
                 bodies.push((shared, location(model, shared)));
             }
@@ -300,6 +300,15 @@ fn known_upload(model: &Model, number: u8) -> (BucketId, ObjectKey, UploadId) {
 fn held_body(model: &Model, number: u8) -> Option<BodyId> {
     let among: Vec<BodyId> = model.bodies.keys().copied().collect();
     (!among.is_empty()).then(|| pick(&among, number))
+}
+
+/// As often as not one of this object, else any.
+fn a_body(model: &Model, bucket: BucketId, key: &ObjectKey, number: u8) -> BodyId {
+    let own = model.objects.get(&(bucket, key.clone())).map(|object| &object.row.bodies);
+    match own.filter(|own| number.is_multiple_of(2) && !own.is_empty()) {
+        Some(own) => own[usize::from(number) / 2 % own.len()].body,
+        None => any_body(model, number),
+    }
 }
 
 /// One that is held, released, or was never there.

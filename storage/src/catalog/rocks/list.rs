@@ -1,7 +1,7 @@
 //! Lists. A common prefix costs one seek, whatever it holds: names are UTF-8, so no name that begins
 //! with `prefix` sorts behind `prefix || 0xFF`.
 
-use policy::id::{BucketId, UploadId};
+use policy::id::{BodyId, BucketId, UploadId};
 use policy::name::KEY_BYTES_MAX;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, ReadTier};
 
@@ -9,8 +9,8 @@ use super::Shared;
 use super::rows::{part_row, upload_row};
 use crate::catalog::rows::{ListedRow, decode};
 use crate::catalog::{
-    After, CatalogError, ControlKind, GarbageRow, ListPage, ListQuery, PartRow, UploadItem, UploadPage, UploadQuery,
-    keys,
+    After, BodyRow, BodyState, CatalogError, ControlKind, GarbagePage, ListPage, ListQuery, PartRow, UploadItem,
+    UploadPage, UploadQuery, keys,
 };
 
 /// Deleted rows that the writer's own look at a bucket may pass.
@@ -151,22 +151,32 @@ impl Shared {
         Ok(out)
     }
 
-    pub(super) fn garbage_page(&self, horizon: u64, limit: usize) -> Result<Vec<GarbageRow>, CatalogError> {
+    pub(super) fn garbage_page(&self, horizon: u64, limit: usize) -> Result<GarbagePage, CatalogError> {
         let mut cursor = self.db.raw_iterator_cf(self.garbage_cf()?);
         cursor.seek_to_first();
-        let mut out = Vec::new();
-        while out.len() < limit
-            && let Some((_, value)) = cursor.item()
+        let mut page = GarbagePage::default();
+        while page.due.len() + page.stray.len() < limit
+            && let Some(key) = cursor.key()
         {
-            let row: GarbageRow = decode("garbage", value)?;
-            if row.retired > horizon {
+            let row = keys::read_garbage(key);
+            if row.is_some_and(|row| row.retired > horizon) {
                 break;
             }
-            out.push(row);
+            match row {
+                Some(row) if self.was_released(row.body)? => page.due.push(row),
+                Some(row) => page.stray.push(row),
+                None => tracing::error!(key = %key.escape_ascii(), "a row of garbage names no body"),
+            }
             cursor.next();
         }
         cursor.status()?;
-        Ok(out)
+        Ok(page)
+    }
+
+    fn was_released(&self, body: BodyId) -> Result<bool, CatalogError> {
+        let row = self.db.get_pinned_cf(self.bodies_cf()?, body.as_bytes())?;
+        let row = row.and_then(|bytes| decode::<BodyRow>("body", &bytes).ok());
+        Ok(row.is_some_and(|row| row.state == BodyState::Released))
     }
 
     pub(super) fn uploads_page(&self, query: &UploadQuery) -> Result<UploadPage, CatalogError> {

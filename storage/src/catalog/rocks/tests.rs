@@ -7,7 +7,9 @@ use ring::digest::{Context, SHA256};
 use super::apply::Batch;
 use super::*;
 use crate::catalog::rows::encode;
-use crate::catalog::{Change, Location, ManifestBody, NewBody, Precondition, PutVersion, UploadItem, VersionRow};
+use crate::catalog::{
+    BodyRow, Change, GarbageRow, Location, ManifestBody, NewBody, Precondition, PutVersion, UploadItem, VersionRow,
+};
 use crate::log::{Record, RecordKind};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
@@ -132,7 +134,7 @@ async fn an_object_with_a_corrupt_body_row_can_be_replaced_and_deleted() {
     spoil(2);
     commit(&catalog, delete("a")).await.unwrap();
     assert!(catalog.object(BUCKET, &key("a")).await.unwrap().is_none());
-    assert!(catalog.garbage(u64::MAX, 10).await.unwrap().is_empty(), "the bodies stay");
+    assert!(catalog.garbage(u64::MAX, 10).await.unwrap().due.is_empty(), "the bodies stay");
     catalog.health().unwrap();
 }
 
@@ -145,11 +147,107 @@ async fn a_released_body_is_not_the_collectors_to_condemn() {
     let condemn = || commit(&catalog, Change::Condemn(body(1)));
     // Its chunks wait for reads in flight: only its garbage row says until when.
     assert!(matches!(condemn().await, Err(CommitError::Refused(Refusal::Exists))));
-    let garbage = catalog.garbage(u64::MAX, 10).await.unwrap();
+    let garbage = catalog.garbage(u64::MAX, 10).await.unwrap().due;
     assert_eq!(garbage.iter().map(|row| row.body).collect::<Vec<_>>(), [body(1)]);
     commit(&catalog, Change::Forget(garbage)).await.unwrap();
-    assert!(catalog.garbage(u64::MAX, 10).await.unwrap().is_empty());
+    assert!(catalog.garbage(u64::MAX, 10).await.unwrap().due.is_empty());
     condemn().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_names_the_body_of_another_object_neither_takes_nor_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path()).await;
+    for (n, name, location) in [(1, "chunks", CHUNKS), (2, "inline", Location::Inline)] {
+        put_version(&catalog, put(name, n, location)).await.unwrap();
+    }
+    let shared = Arc::clone(&catalog.shared);
+    let held = || {
+        [1, 2].map(|n| {
+            shared.get(shared.bodies_cf().unwrap(), body(n).as_bytes(), &tiered(ReadTier::All)).unwrap().unwrap()
+        })
+    };
+    let before = held();
+
+    let thief = |n, location| {
+        let put = put("thief", n, location);
+        PutVersion {
+            new_bodies: Vec::new(),
+            row: VersionRow { version: VersionId::from_bytes([9; 16]), ..put.row },
+            ..put
+        }
+    };
+    for (n, location) in [(1, CHUNKS), (2, Location::Inline)] {
+        let refused = put_version(&catalog, thief(n, location)).await;
+        assert!(matches!(refused, Err(CommitError::Refused(Refusal::BodyGone))), "{refused:?}");
+    }
+    // Written by somebody else's hand: a version and a part.
+    let forge = || {
+        let row = VersionRow {
+            bodies: vec![manifest(1, 1, CHUNKS), manifest(2, 2, Location::Inline)],
+            ..thief(1, CHUNKS).row
+        };
+        let bytes = encode(&row).unwrap();
+        let digest = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().unwrap();
+        let current = CurrentRow {
+            version: row.version,
+            sequence: 1,
+            size: 6,
+            modified: UtcMillis(2),
+            list_values: Vec::new(),
+            digest,
+        };
+        shared.db.put_cf(shared.versions_cf().unwrap(), keys::version(BUCKET, b"thief", 1), bytes).unwrap();
+        shared
+            .db
+            .put_cf(shared.current_cf().unwrap(), keys::current(BUCKET, b"thief"), encode(&current).unwrap())
+            .unwrap();
+    };
+    forge();
+    commit(&catalog, delete("thief")).await.unwrap();
+    forge();
+    put_version(&catalog, put("thief", 3, Location::Inline)).await.unwrap();
+    let part = PartRow { number: 1, modified: UtcMillis(2), size: 6, body: manifest(1, 1, CHUNKS), values: Vec::new() };
+    let change = |part, new_body| Change::PutPart { bucket: BUCKET, key: key("thief"), upload: UPLOAD, part, new_body };
+    commit(&catalog, Change::CreateUpload(upload("thief", UPLOAD))).await.unwrap();
+    let steal = || shared.db.put_cf(shared.parts_cf().unwrap(), keys::part(UPLOAD, 1), encode(&part).unwrap()).unwrap();
+    steal();
+    commit(&catalog, change(PartRow { body: manifest(1, 4, CHUNKS), ..part.clone() }, new_body(4, CHUNKS)))
+        .await
+        .unwrap();
+    steal();
+    commit(&catalog, Change::AbortUpload { bucket: BUCKET, key: key("thief"), upload: UPLOAD }).await.unwrap();
+
+    assert_eq!(held(), before);
+    assert_eq!(catalog.garbage(u64::MAX, 10).await.unwrap(), GarbagePage::default());
+    assert!(catalog.inline(body(2)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn garbage_that_nobody_released_is_stray() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path()).await;
+    for n in [1, 2] {
+        put_version(&catalog, put("a", n, CHUNKS)).await.unwrap();
+    }
+    let shared = Arc::clone(&catalog.shared);
+    let garbage = shared.garbage_cf().unwrap();
+    for n in [2, 3] {
+        shared.db.put_cf(garbage, keys::garbage(1, body(n)), []).unwrap();
+    }
+    shared.db.put_cf(garbage, b"odd", []).unwrap();
+    let page = catalog.garbage(u64::MAX, 10).await.unwrap();
+    let bodies = |rows: &[GarbageRow]| rows.iter().map(|row| row.body).collect::<Vec<_>>();
+    assert_eq!(
+        (bodies(&page.due), bodies(&page.stray)),
+        (vec![body(1)], vec![body(2), body(3)]),
+        "2 is live, 3 is unknown"
+    );
+    commit(&catalog, Change::Forget(page.stray)).await.unwrap();
+    let page = catalog.garbage(u64::MAX, 10).await.unwrap();
+    assert_eq!((bodies(&page.due), page.stray.len()), (vec![body(1)], 0));
+    let row = shared.get(shared.bodies_cf().unwrap(), body(2).as_bytes(), &tiered(ReadTier::All)).unwrap().unwrap();
+    assert!(decode::<BodyRow>("body", &row).unwrap().is_live());
 }
 
 #[tokio::test]

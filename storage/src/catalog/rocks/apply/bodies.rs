@@ -5,7 +5,7 @@ use policy::id::BodyId;
 use super::super::Shared;
 use super::super::writer::unread;
 use super::{Applied, Batch, Outcome, refuse};
-use crate::catalog::{BodyRow, BodyState, GarbageRow, Location, NewBody, Refusal, keys};
+use crate::catalog::{BodyRow, BodyState, GarbageRow, Location, NewBody, ObjectMark, Refusal, keys};
 
 impl Batch<'_> {
     pub(super) fn condemn(&mut self, body: BodyId) -> Outcome<Applied> {
@@ -16,6 +16,7 @@ impl Batch<'_> {
             None => {
                 let row = BodyRow {
                     state: BodyState::Condemned,
+                    object: ObjectMark::NONE,
                     location: Location::Chunks { pool: 0 },
                     sealed_bytes: 0,
                     digest: [0; 32],
@@ -46,13 +47,14 @@ impl Batch<'_> {
         Ok(Applied::default())
     }
 
-    pub(super) fn new_body(&mut self, body: &NewBody) -> Outcome<()> {
+    pub(super) fn new_body(&mut self, object: ObjectMark, body: &NewBody) -> Outcome<()> {
         if let Some(inline) = &body.inline {
             let family = self.shared.inline_cf().map_err(unread)?;
             self.write.put_cf(family, body.id.as_bytes(), inline);
         }
         let row = BodyRow {
             state: BodyState::Live { refs: 1 },
+            object,
             location: body.location,
             sealed_bytes: body.sealed_bytes,
             digest: body.digest,
@@ -63,21 +65,25 @@ impl Batch<'_> {
 
     pub(super) fn reference(&mut self, body: BodyId) -> Outcome<()> {
         match self.body_of(body).map_err(unread)? {
-            Some(BodyRow { state: BodyState::Live { refs }, location, sealed_bytes, digest, session }) => self
-                .keep_body(
-                    body,
-                    BodyRow { state: BodyState::Live { refs: refs + 1 }, location, sealed_bytes, digest, session },
-                ),
+            Some(row @ BodyRow { state: BodyState::Live { refs }, .. }) => {
+                self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs + 1 }, ..row })
+            }
             _ => refuse(Refusal::BodyGone),
         }
     }
 
-    /// One reference less; the last one makes garbage, read in this very step.
-    pub(super) fn release(&mut self, body: BodyId, sequence: u64) -> Outcome<()> {
+    /// One reference of this object less; the last one makes garbage, read in this very step. A body of
+    /// another object stays, whatever row names it.
+    pub(super) fn release(&mut self, object: ObjectMark, body: BodyId, sequence: u64) -> Outcome<()> {
         if self.unreadable.contains(&body) {
             return Ok(());
         }
         let Some(row) = self.body_of(body).map_err(unread)? else { return Ok(()) };
+        if row.object != object && row.state != BodyState::Condemned {
+            metrics::counter!("gotgan_rows_refused_total").increment(1);
+            tracing::error!(%body, "a row names the body of another object, which stays");
+            return Ok(());
+        }
         match row.state {
             BodyState::Live { refs } if refs > 1 => {
                 self.keep_body(body, BodyRow { state: BodyState::Live { refs: refs - 1 }, ..row })
@@ -90,8 +96,7 @@ impl Batch<'_> {
                     Ok(())
                 }
                 Location::Chunks { .. } => {
-                    let garbage = GarbageRow { retired: sequence, body };
-                    self.put(Shared::garbage_cf, &keys::garbage(sequence, body), &garbage)?;
+                    self.write.put_cf(self.shared.garbage_cf().map_err(unread)?, keys::garbage(sequence, body), []);
                     self.keep_body(body, BodyRow { state: BodyState::Released, ..row })
                 }
             },

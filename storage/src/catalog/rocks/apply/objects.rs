@@ -10,7 +10,7 @@ use super::super::Shared;
 use super::super::writer::unread;
 use super::{Applied, Batch, Outcome, finished, refuse};
 use crate::catalog::{
-    BodyRow, BodyState, CommitError, CurrentRow, PartRow, Precondition, PutVersion, Refusal, VersionRow, keys,
+    CommitError, CurrentRow, ObjectMark, PartRow, Precondition, PutVersion, Refusal, VersionRow, keys,
 };
 
 impl Batch<'_> {
@@ -23,7 +23,8 @@ impl Batch<'_> {
             None => Vec::new(),
             Some(upload) => self.parts_of_upload(put.bucket, name, upload)?,
         };
-        let shared = self.shared_bodies(&put, &parts)?;
+        let object = ObjectMark::of(put.bucket, name);
+        let shared = self.shared_bodies(object, &put, &parts)?;
         let old_version = old.as_ref().map(|row| self.version_of(put.bucket, name, row)).transpose().map_err(unread)?;
         let kept: HashSet<BodyId> = put.row.bodies.iter().map(|b| b.body).collect();
         let dropped: Vec<BodyId> =
@@ -32,7 +33,7 @@ impl Batch<'_> {
         self.foresee(old_version.iter().flat_map(|version| version.bodies.iter().map(|body| body.body)))?;
         // From here on nothing is refused, and nothing that could not be read is needed.
         for body in &put.new_bodies {
-            self.new_body(body)?;
+            self.new_body(object, body)?;
         }
         for body in shared {
             self.reference(body)?;
@@ -56,14 +57,15 @@ impl Batch<'_> {
         Ok(Applied { replaced: old.map(|row| row.version), ..Applied::row(digest) })
     }
 
-    /// Bodies of the manifest that are neither new nor parts of the completed upload: each must be live.
-    fn shared_bodies(&mut self, put: &PutVersion, parts: &[PartRow]) -> Outcome<Vec<BodyId>> {
+    /// Bodies of the manifest that are neither new nor parts of the completed upload: each must be live, and of
+    /// this very object.
+    fn shared_bodies(&mut self, object: ObjectMark, put: &PutVersion, parts: &[PartRow]) -> Outcome<Vec<BodyId>> {
         let brought = put.new_bodies.iter().map(|new| new.id);
         let own: HashSet<BodyId> = brought.chain(parts.iter().map(|part| part.body.body)).collect();
         let mut shared = Vec::new();
         for body in put.row.bodies.iter().map(|b| b.body).filter(|body| !own.contains(body)) {
             match self.body_of(body).map_err(unread)? {
-                Some(BodyRow { state: BodyState::Live { .. }, .. }) => shared.push(body),
+                Some(row) if row.is_live() && row.object == object => shared.push(body),
                 _ => return refuse(Refusal::BodyGone),
             }
         }
@@ -136,8 +138,9 @@ impl Batch<'_> {
         sequence: u64,
     ) -> Outcome<()> {
         let (Some(current), Some(version)) = (current, version) else { return Ok(()) };
+        let object = ObjectMark::of(bucket, name);
         for body in version.bodies {
-            self.release(body.body, sequence)?;
+            self.release(object, body.body, sequence)?;
         }
         let family = self.shared.versions_cf().map_err(unread)?;
         self.write.delete_cf(family, keys::version(bucket, name, current.sequence));

@@ -8,7 +8,7 @@ use policy::name::ObjectKey;
 use super::super::Shared;
 use super::super::writer::unread;
 use super::{Applied, Batch, Outcome, digest_of, refuse};
-use crate::catalog::{NewBody, PartRow, Refusal, UploadRow, keys};
+use crate::catalog::{NewBody, ObjectMark, PartRow, Refusal, UploadRow, keys};
 
 impl Batch<'_> {
     pub(super) fn create_upload(&mut self, row: UploadRow) -> Outcome<Applied> {
@@ -36,9 +36,10 @@ impl Batch<'_> {
         }
         let old = self.part_of(upload, part.number).map_err(unread)?;
         self.foresee(old.as_ref().map(|old| old.body.body))?;
-        self.new_body(&new_body)?;
+        let object = ObjectMark::of(bucket, key.as_bytes());
+        self.new_body(object, &new_body)?;
         if let Some(old) = old {
-            self.release(old.body.body, sequence)?;
+            self.release(object, old.body.body, sequence)?;
         }
         let digest = self.put(Shared::parts_cf, &keys::part(upload, part.number), &part)?;
         self.parts.insert((upload, part.number), Some(part));
@@ -71,9 +72,10 @@ impl Batch<'_> {
         kept: &HashSet<BodyId>,
         sequence: u64,
     ) -> Outcome<()> {
+        let object = ObjectMark::of(bucket, name);
         for part in parts {
             if !kept.contains(&part.body.body) {
-                self.release(part.body.body, sequence)?;
+                self.release(object, part.body.body, sequence)?;
             }
             let family = self.shared.parts_cf().map_err(unread)?;
             self.write.delete_cf(family, keys::part(upload, part.number));
