@@ -405,7 +405,7 @@ mod tests {
     async fn who_is_crowded_out_is_counted_all_the_same() {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock::now());
         let session = policy::id::SessionId::from_bytes([1; 16]);
-        let options = CatalogOptions { engine: Engine::new(), session, now };
+        let options = CatalogOptions { engine: Engine::new(), session, now, crew: Arc::default() };
         let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
         let root = RootKey::create(dir.path(), None).unwrap();

@@ -15,6 +15,7 @@ use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
 use storage::catalog::{Catalog, CatalogError};
 use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
+use storage::crew::Crew;
 use storage::engine::Engine;
 use storage::error::StoreError;
 use tokio::net::TcpListener;
@@ -153,6 +154,7 @@ impl Server {
         config: &Config,
         replace_administrator_secret: bool,
         handed: &Handover,
+        crew: &Arc<Crew>,
     ) -> Result<Self, ServeError> {
         harden();
         let now = clock::now();
@@ -168,7 +170,8 @@ impl Server {
         let place = node::describe(&issued.identity);
         let session = SessionId::time_ordered(now.0, random().map_err(Error::from)?);
         let engine = Engine::new();
-        let catalog = RocksCatalog::open(&home.meta(), &CatalogOptions { engine: engine.clone(), session, now })?;
+        let options = CatalogOptions { engine: engine.clone(), session, now, crew: Arc::clone(crew) };
+        let catalog = RocksCatalog::open(&home.meta(), &options)?;
         let pool = BufferPool::new(CHUNKS_IN_FLIGHT);
         let options = StoreOptions {
             engine,
@@ -205,9 +208,8 @@ impl Server {
         let first = bootstrap::run(&gateway, &home, (&s3_url, &admin_url), replace_administrator_secret).await?;
         let first_secret = FirstSecret::load(&gateway).await?;
         let metrics = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
-        let opened = admin_opening(now, home.fresh);
-        let admin_side =
-            Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, (opened, patience));
+        let opening = (admin_opening(now, home.fresh), patience);
+        let admin_side = Admin::new(Arc::clone(&gateway), Arc::clone(&catalog), metrics.clone(), first_secret, opening);
         tracing::info!(s3 = s3_url, admin = admin_url, place, "ready");
         Ok(Self {
             stack: Stack::new(Arc::clone(&gateway), Domains::parse(&config.listen.domain), patience),

@@ -17,6 +17,8 @@ pub mod chunks;
 pub mod engine;
 #[cfg(feature = "rocksdb")]
 pub mod condition;
+#[cfg(feature = "rocksdb")]
+pub mod crew;
 pub mod dirs;
 pub mod reserve;
 pub mod catalog;

@@ -3,8 +3,10 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use clap::Args;
+use storage::crew::Crew;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -113,7 +115,13 @@ impl ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let config = args.config()?;
     log_to_stderr(&config)?;
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let crew = Arc::new(Crew::new(workers));
+    let [parks, unparks] = [(); 2].map(|()| Arc::clone(&crew));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .on_thread_park(move || parks.parks())
+        .on_thread_unpark(move || unparks.unparks())
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
@@ -125,8 +133,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let done = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::new)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::new)?;
-        let server =
-            Server::open(&config, args.replace_administrator_secret, &handed).await.map_err(CommandError::new)?;
+        let server = Server::open(&config, args.replace_administrator_secret, &handed, &crew)
+            .await
+            .map_err(CommandError::new)?;
         if let Some(first) = &server.first {
             welcome(first, &config)?;
         }

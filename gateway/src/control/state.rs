@@ -250,7 +250,7 @@ mod tests {
     async fn rows_are_believed_where_they_were_put_and_nowhere_else() {
         let dir = tempfile::tempdir().unwrap();
         let session = SessionId::from_bytes([1; 16]);
-        let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1) };
+        let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1), crew: Arc::default() };
         let catalog: Arc<dyn Catalog> = RocksCatalog::open(dir.path(), &options).unwrap();
         let state = |key| {
             let root = RootKey { id: KeyId::from_bytes([9; 16]), key: SecretKey::from_bytes(key) };

@@ -21,6 +21,7 @@ use super::{
     ListPage, ListQuery, LogItem, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
 };
 use crate::condition::{Condition, Poison};
+use crate::crew::Crew;
 use crate::engine::{Content, Database, Engine, OpenError};
 use crate::reads::Reads;
 use crate::reserve::{Reserve, Space};
@@ -45,6 +46,8 @@ pub struct CatalogOptions {
     pub session: SessionId,
     /// Now.
     pub now: UtcMillis,
+    /// Whose requests commit to it.
+    pub crew: Arc<Crew>,
 }
 
 /// The catalog.
@@ -68,6 +71,7 @@ pub(super) struct Shared {
     session: SessionRow,
     reserve: Reserve,
     reads: Arc<Reads>,
+    crew: Arc<Crew>,
     buckets: RwLock<Buckets>,
     poisoned: Poison,
     commits: AtomicU64,
@@ -119,6 +123,7 @@ impl RocksCatalog {
             session,
             reserve,
             reads: Arc::new(Reads::default()),
+            crew: Arc::clone(&options.crew),
             buckets: RwLock::default(),
             poisoned: Poison::default(),
             commits: AtomicU64::new(0),

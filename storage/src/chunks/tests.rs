@@ -274,7 +274,7 @@ async fn a_body_that_cannot_be_deleted_holds_back_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store"), 1, "KR");
     let session = SessionId::from_bytes([1; 16]);
-    let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1) };
+    let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1), crew: Arc::default() };
     let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
     let collector = Collector::new(Arc::clone(&catalog), Arc::clone(&store), session);
     for body in [1, 2] {

@@ -47,7 +47,8 @@ impl Backend for Rocks {
     fn open(&self) -> Arc<RocksCatalog> {
         let number = self.sessions.fetch_add(1, Ordering::Relaxed);
         let session = SessionId::from_bytes(u128::from(number).to_be_bytes());
-        let options = CatalogOptions { engine: self.engine.clone(), session, now: UtcMillis(number) };
+        let options =
+            CatalogOptions { engine: self.engine.clone(), session, now: UtcMillis(number), crew: Arc::default() };
         unlocked(self.dir.path(), &options)
     }
 

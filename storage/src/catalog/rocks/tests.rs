@@ -17,7 +17,8 @@ const BUCKET: BucketId = BucketId::from_bytes([2; 16]);
 const UPLOAD: UploadId = UploadId::from_bytes([3; 16]);
 
 async fn open(dir: &Path) -> Arc<RocksCatalog> {
-    let options = CatalogOptions { engine: Engine::new(), session: SessionId::from_bytes([9; 16]), now: UtcMillis(1) };
+    let session = SessionId::from_bytes([9; 16]);
+    let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1), crew: Arc::default() };
     let catalog = RocksCatalog::open(dir, &options).unwrap();
     commit(&catalog, Change::CreateBucket(bucket())).await.unwrap();
     catalog

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use policy::id::TenantId;
 use rocksdb::WriteOptions;
@@ -17,6 +18,12 @@ use crate::log::{Head, LogPosition};
 /// While requests keep every core busy they go first: commits gather meanwhile, and one sync carries more of
 /// them. On a core that is free it runs at once.
 const NICENESS: i32 = 5;
+/// Commits that are worth a sync: what it costs is then little for each.
+const ENOUGH: usize = 6;
+/// Longest time from the beginning of one sync to that of the next for which fewer wait for company.
+const GATHER: Duration = Duration::from_micros(500);
+/// How long company is waited for without looking.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// Most commits of one batch.
 const BATCH_COMMITS: usize = 256;
 /// Most bytes of one batch.
@@ -35,13 +42,15 @@ pub(super) struct Writer {
     sequence: u64,
     log_sequence: u64,
     heads: HashMap<Option<TenantId>, Head>,
+    /// When the last batch began, and how many commits it had.
+    last: (Instant, usize),
 }
 
 type Answer = (tokio::sync::oneshot::Sender<Result<Committed, CommitError>>, Result<Committed, CommitError>);
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, sequence: u64) -> Self {
-        Self { shared, sequence, log_sequence: 0, heads: HashMap::new() }
+        Self { shared, sequence, log_sequence: 0, heads: HashMap::new(), last: (Instant::now(), 0) }
     }
 
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
@@ -54,6 +63,8 @@ impl Writer {
                 drop(first.answer.send(Err(CommitError::Poisoned(why.clone()))));
                 continue;
             }
+            self.gather(&jobs);
+            self.last.0 = Instant::now();
             let shared = Arc::clone(&self.shared);
             let mut batch = Batch::new(&shared);
             let mut answers = Vec::new();
@@ -62,7 +73,28 @@ impl Writer {
                 let Ok(job) = jobs.try_recv() else { break };
                 self.take(job, &mut batch, &mut answers);
             }
+            self.last.1 = answers.len();
             self.finish(batch, answers);
+        }
+    }
+
+    /// Waits for company of the commit in hand while there is reason to expect some: the last batch had it, and
+    /// not every worker is out of work. A sync costs its hundred microseconds of processor whatever it carries.
+    fn gather(&self, jobs: &mpsc::Receiver<Job>) {
+        let (began, commits) = self.last;
+        while commits > 1
+            && let Some(left) = GATHER.checked_sub(began.elapsed()).filter(|left| !left.is_zero())
+        {
+            let waiting = jobs.len();
+            // Who is about to commit and has no core comes first.
+            std::thread::yield_now();
+            if jobs.len() > waiting {
+                continue;
+            }
+            if waiting + 1 >= ENOUGH || self.shared.crew.is_idle() {
+                return;
+            }
+            self.shared.crew.wait_until_idle(left.min(LOOK_AGAIN));
         }
     }
 
