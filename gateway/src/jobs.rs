@@ -24,8 +24,8 @@ const ROUND: Duration = Duration::from_secs(2);
 const ROUND_NEAR_FULL: Duration = Duration::from_millis(250);
 /// Between two tries to write what a broken database would have to.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
-/// Steps of reclaiming per round: at most 8 chunks of 4 MiB each, so 64 MiB/s.
-const RECLAIM_STEPS: usize = 4;
+/// Reclaiming per round, while the disk is not nearly full: a quarter of one disk's time.
+const RECLAIM: Duration = Duration::from_millis(500);
 /// Chunks scrubbed per round: 8 MiB/s at most.
 const SCRUB: usize = 4;
 
@@ -217,20 +217,28 @@ async fn goes_on_after(round: Duration, stop: &mut watch::Receiver<bool>) -> boo
     }
 }
 
+/// Until nothing is left, or for as long as a round: then the jobs behind it have their turn.
 async fn collect(collector: &Collector) {
-    match collector.run_once().await {
-        Ok(done) => {
-            metrics::counter!("gotgan_collected_bodies_total", "kind" => "garbage")
-                .increment(u64::try_from(done.garbage).unwrap_or(0));
-            metrics::counter!("gotgan_collected_bodies_total", "kind" => "orphan")
-                .increment(u64::try_from(done.orphans).unwrap_or(0));
+    let began = Instant::now();
+    while began.elapsed() < ROUND {
+        let done = match collector.run_once().await {
+            Ok(done) => done,
+            Err(error) => return tracing::warn!(%error, "collecting waits for the next round"),
+        };
+        metrics::counter!("gotgan_collected_bodies_total", "kind" => "garbage")
+            .increment(u64::try_from(done.garbage).unwrap_or(0));
+        metrics::counter!("gotgan_collected_bodies_total", "kind" => "orphan")
+            .increment(u64::try_from(done.orphans).unwrap_or(0));
+        if !done.more {
+            return;
         }
-        Err(error) => tracing::warn!(%error, "collecting waits for the next round"),
     }
 }
 
 async fn reclaim(gateway: &Gateway) {
-    for _ in 0..RECLAIM_STEPS {
+    let began = Instant::now();
+    let longest = if gateway.chunks.is_near_full() { ROUND } else { RECLAIM };
+    while began.elapsed() < longest {
         match gateway.chunks.reclaim_once().await {
             Ok(done) if done.chunks == 0 => return,
             Ok(done) => metrics::counter!("gotgan_reclaimed_chunks_total").increment(done.chunks),

@@ -33,6 +33,8 @@ pub struct Collected {
     pub garbage: usize,
     /// Bodies that no commit ever referenced.
     pub orphans: usize,
+    /// There is more of either.
+    pub more: bool,
 }
 
 /// Collects garbage of one catalog from one store.
@@ -57,11 +59,12 @@ impl Collector {
     pub async fn run_once(&self) -> Result<Collected, CollectError> {
         let horizon = self.catalog.reads().horizon();
         let page = self.catalog.garbage(horizon, PAGE).await?;
-        self.disown(page.stray).await?;
         let garbage = page.due.len();
+        let found = garbage + page.stray.len();
+        self.disown(page.stray).await?;
         self.remove(page.due).await?;
         let orphans = self.orphans().await?;
-        Ok(Collected { garbage, orphans })
+        Ok(Collected { garbage, orphans, more: found == PAGE || orphans == PAGE })
     }
 
     /// Rows of garbage whose bodies nobody released go by themselves.
