@@ -1,13 +1,15 @@
 //! What a node's certificate proves of its place. Whatever does not verify proves nothing, and a node
 //! in an unknown place gets no data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use policy::place::{Place, VerifiedPlace};
+use rcgen::{KeyPair, PublicKeyData};
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use x509_parser::time::ASN1Time;
+use zeroize::Zeroizing;
 
 use crate::claims;
 
@@ -36,23 +38,46 @@ impl NodeIdentity {
     }
 }
 
-/// Verifies the identity in `certificate` against the CA, now. What lies in `ca` must be what lies in `anchor`, which
-/// whoever writes the first two cannot write.
-#[must_use]
-pub fn verify_node(certificate: &Path, ca: &Path, anchor: &Path) -> NodeIdentity {
-    let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-    let (leaf, root) = match (read(certificate), read(ca), read(anchor)) {
-        (Ok(leaf), Ok(root), Ok(anchor)) if root == anchor => (leaf, root),
-        (Ok(_), Ok(_), Ok(_)) => {
-            let (ca, anchor) = (ca.display(), anchor.display());
-            return NodeIdentity::unknown(format!("{ca} is not this installation's CA, which {anchor} says"));
-        }
-        (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => return NodeIdentity::unknown(why),
-    };
-    verify(&leaf, &root, OffsetDateTime::now_utc()).unwrap_or_else(NodeIdentity::unknown)
+/// Where the identity of a node lies.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// Its certificate.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The CA's certificate.
+    pub ca: PathBuf,
+    /// The CA's certificate as it was made, which whoever writes the others cannot write.
+    pub anchor: PathBuf,
 }
 
-fn verify(leaf: &[u8], root: &[u8], now: OffsetDateTime) -> Result<NodeIdentity, String> {
+impl IdentityFiles {
+    /// Verifies the identity, now: the CA must be the anchor, and the node must have the key of its certificate.
+    #[must_use]
+    pub fn verify(&self) -> NodeIdentity {
+        self.proved(OffsetDateTime::now_utc()).unwrap_or_else(NodeIdentity::unknown)
+    }
+
+    fn proved(&self, now: OffsetDateTime) -> Result<NodeIdentity, String> {
+        let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+        let (leaf, root) = (read(&self.certificate)?, read(&self.ca)?);
+        if root != read(&self.anchor)? {
+            let [ca, anchor] = [&self.ca, &self.anchor].map(|path| path.display());
+            return Err(format!("{ca} is not this installation's CA, which {anchor} says"));
+        }
+        verify(&leaf, &self.public_key()?, &root, now)
+    }
+
+    /// Public half of the key, in DER.
+    fn public_key(&self) -> Result<Vec<u8>, String> {
+        let why = |e: &dyn std::fmt::Display| format!("{}: {e}", self.key.display());
+        let secret = Zeroizing::new(std::fs::read_to_string(&self.key).map_err(|e| why(&e))?);
+        let pair = KeyPair::from_pem(&secret).map_err(|e| why(&e))?;
+        Ok(pair.subject_public_key_info())
+    }
+}
+
+fn verify(leaf: &[u8], key: &[u8], root: &[u8], now: OffsetDateTime) -> Result<NodeIdentity, String> {
     let leaf = first(leaf)?;
     let root = first(root)?;
     let leaf = leaf.parse_x509().map_err(|e| format!("the node's certificate does not parse: {e}"))?;
@@ -63,6 +88,9 @@ fn verify(leaf: &[u8], root: &[u8], now: OffsetDateTime) -> Result<NodeIdentity,
     }
     if leaf.issuer() != root.subject() || leaf.verify_signature(Some(root.public_key())).is_err() {
         return Err("the node's certificate is not signed by this installation's CA".to_owned());
+    }
+    if leaf.public_key().raw != key {
+        return Err("the node has not the key of its certificate".to_owned());
     }
     if leaf.is_ca() {
         return Err("the node's certificate is one of a CA".to_owned());
@@ -120,9 +148,13 @@ mod tests {
     fn only_a_claim_signed_by_the_ca_counts() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
+        let node = |name: &str| {
+            let [certificate, key] = ["pem", "key"].map(|kind| at(&format!("{name}.{kind}")));
+            IdentityFiles { certificate, key, ca: at("ca.pem"), anchor: at("ca.pem") }
+        };
         let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
         ca.issue_node("n1", Some(&korea()), &at("n.pem"), &at("n.key")).unwrap();
-        let good = verify_node(&at("n.pem"), &at("ca.pem"), &at("ca.pem"));
+        let good = node("n").verify();
         assert_eq!(good.place_at(good.not_after - 1), VerifiedPlace::known(korea()));
         assert_eq!(good.place_at(good.not_after), VerifiedPlace::unknown(), "it has ended, whoever looked at it when");
         assert_eq!((good.place, good.reason), (VerifiedPlace::known(korea()), None));
@@ -130,20 +162,22 @@ mod tests {
         other.issue_node("n1", Some(&korea()), &at("f.pem"), &at("f.key")).unwrap();
         ca.issue_node("n1", None, &at("silent.pem"), &at("silent.key")).unwrap();
         for (leaf, why) in [
-            ("f.pem", "signed"),
-            ("silent.pem", "no residency claim"),
-            ("absent.pem", "absent.pem"),
-            ("ca.pem", "of a CA"),
+            (node("f"), "signed"),
+            (node("silent"), "no residency claim"),
+            (node("absent"), "absent.pem"),
+            (node("ca"), "of a CA"),
+            (IdentityFiles { key: at("absent.key"), ..node("n") }, "absent.key"),
+            (IdentityFiles { key: at("n.pem"), ..node("n") }, "n.pem"),
+            (IdentityFiles { key: at("f.key"), ..node("n") }, "not the key of its certificate"),
         ] {
-            let got = verify_node(&at(leaf), &at("ca.pem"), &at("ca.pem"));
-            assert_eq!(got.place, VerifiedPlace::unknown(), "{leaf}");
-            assert!(got.reason.as_deref().unwrap().contains(why), "{leaf}: {:?}", got.reason);
+            let got = leaf.verify();
+            assert_eq!(got.place, VerifiedPlace::unknown(), "{leaf:?}");
+            assert!(got.reason.as_deref().unwrap().contains(why), "{leaf:?}: {:?}", got.reason);
         }
         let late = OffsetDateTime::now_utc() + time::Duration::days(400);
-        let read = |name: &str| std::fs::read(at(name)).unwrap();
-        assert!(verify(&read("n.pem"), &read("ca.pem"), late).unwrap_err().contains("not valid now"));
+        assert!(node("n").proved(late).unwrap_err().contains("not valid now"));
         let again = Authority::load(&at("ca.pem"), &at("ca.key")).unwrap();
         again.issue_node("n2", Some(&korea()), &at("n2.pem"), &at("n2.key")).unwrap();
-        assert_eq!(verify_node(&at("n2.pem"), &at("ca.pem"), &at("ca.pem")).place, VerifiedPlace::known(korea()));
+        assert_eq!(node("n2").verify().place, VerifiedPlace::known(korea()));
     }
 }

@@ -1,10 +1,10 @@
 //! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, looking at
 //! certificates and at the node's identity again. Each is paced, and stops with the server.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use certs::identity::IdentityFiles;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
@@ -38,7 +38,7 @@ pub struct Jobs {
     /// The TLS certificate, when there is one.
     pub tls: Option<Tls>,
     /// The files that prove it.
-    pub identity: [PathBuf; 3],
+    pub identity: IdentityFiles,
     /// Told when another start would mend what a full disk broke.
     pub again: Arc<Again>,
     /// Samples of histograms wait there until somebody tidies up.
@@ -173,7 +173,7 @@ impl Jobs {
     async fn look_after_identity(&self, mut stop: watch::Receiver<bool>) {
         while goes_on(&mut stop).await {
             let files = self.identity.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || node::verify(&files)).await else { continue };
+            let Ok(now) = tokio::task::spawn_blocking(move || files.verify()).await else { continue };
             if now == **self.gateway.identity.load() {
                 continue;
             }

@@ -1,12 +1,11 @@
 //! This node's identity: issued at the first start, renewed in time, issued anew only when somebody
 //! says so. A certificate that is gone or does not verify is an unknown place, not a reason to make one.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use certs::authority::Authority;
 use certs::files::CertError;
-use certs::identity::{NodeIdentity, verify_node};
+use certs::identity::{IdentityFiles, NodeIdentity};
 use policy::place::{Assurance, Country, ParsePlaceError, Place};
 use policy::time::UtcMillis;
 
@@ -36,17 +35,11 @@ pub struct Issued {
     pub event: Option<String>,
 }
 
-/// Certificate of the node, of the CA, and of the CA as it was made: whoever writes the data directory writes the
-/// first two.
+/// Where this node's identity lies: whoever writes the data directory writes all but the anchor.
 #[must_use]
-pub fn files(home: &Home) -> [PathBuf; 3] {
-    [home.certificate("node.pem"), home.certificate("ca.pem"), home.anchor()]
-}
-
-/// What these files prove of the node, now.
-#[must_use]
-pub fn verify([certificate, ca, anchor]: &[PathBuf; 3]) -> NodeIdentity {
-    verify_node(certificate, ca, anchor)
+pub fn files(home: &Home) -> IdentityFiles {
+    let [certificate, key, ca] = ["node.pem", "node.key", "ca.pem"].map(|name| home.certificate(name));
+    IdentityFiles { certificate, key, ca, anchor: home.anchor() }
 }
 
 /// Verifies the identity, after issuing it where that is due.
@@ -54,9 +47,9 @@ pub fn verify([certificate, ca, anchor]: &[PathBuf; 3]) -> NodeIdentity {
 /// # Errors
 /// [`NodeError`].
 pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, NodeError> {
-    let (files, key) = (files(home), home.certificate("node.key"));
-    let [certificate, ca, anchor] = &files;
-    let current = verify(&files);
+    let files = files(home);
+    let IdentityFiles { certificate, key, ca, anchor } = &files;
+    let current = files.verify();
     let reason = if !ca.exists() && !home.ca_key().exists() {
         Authority::create(anchor, &home.ca_key())?;
         Some("the CA was made")
@@ -82,8 +75,8 @@ pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, No
     };
     let authority = Authority::load(anchor, &home.ca_key())?;
     authority.publish(ca)?;
-    authority.issue_node(&format!("node of {}", home.descriptor.installation), place.as_ref(), certificate, &key)?;
-    let identity = verify(&files);
+    authority.issue_node(&format!("node of {}", home.descriptor.installation), place.as_ref(), certificate, key)?;
+    let identity = files.verify();
     let event = format!("identity {} issued because {reason}: {}", identity.serial, describe(&identity));
     Ok(Issued { identity, event: Some(event) })
 }
@@ -159,15 +152,16 @@ mod tests {
         let (key, elsewhere) = (std::fs::read(home.ca_key()).unwrap(), dir.path().join("foreign.key"));
         Authority::create(&dir.path().join("foreign.pem"), &elsewhere).unwrap();
         std::fs::copy(elsewhere, home.ca_key()).unwrap();
-        let (before, seoul) = (files(&home).map(std::fs::read).map(Result::unwrap), "KR-11".to_owned());
+        let node = files(&home);
+        let kept = || [&node.certificate, &node.key, &node.ca].map(|path| std::fs::read(path).unwrap());
+        let (before, seoul) = (kept(), "KR-11".to_owned());
         let moved = identity(&home, &Node { subdivision: seoul, ..Node::default() }, now);
         assert!(matches!(moved, Err(NodeError::Cert(CertError::Foreign { .. }))), "{moved:?}");
-        assert_eq!(files(&home).map(std::fs::read).map(Result::unwrap), before, "nothing was changed");
+        assert_eq!(kept(), before, "nothing was changed");
         std::fs::write(home.ca_key(), key).unwrap();
-        let [node, ca, _] = files(&home);
-        let others = Authority::create(&ca, &dir.path().join("others.key")).unwrap();
+        let others = Authority::create(&node.ca, &dir.path().join("others.key")).unwrap();
         let korea = claimed(&Node::default()).unwrap();
-        others.issue_node("foreign", korea.as_ref(), &node, &home.certificate("node.key")).unwrap();
+        others.issue_node("foreign", korea.as_ref(), &node.certificate, &node.key).unwrap();
         let foreign = of(&Node::default());
         assert!(foreign.event.is_none() && foreign.identity.place.place().is_none(), "signed by another CA");
         assert!(of(&Node { country: "KR".to_owned(), ..Node::default() }).identity.place.place().is_some());

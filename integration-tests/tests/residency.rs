@@ -77,6 +77,14 @@ fn an_identity_that_is_gone_or_foreign_is_an_unknown_place() {
     server.client().object("PUT", "here", "k").body("v").send().refused(403, "AccessDenied").done();
     server.stop();
     std::fs::write(&certificate, good).unwrap();
+    let key = store.data().join("certs/node.key");
+    let good = std::fs::read(&key).unwrap();
+    std::fs::copy(other.data().join("certs/node.key"), &key).unwrap();
+    let server = store.start();
+    server.client().object("PUT", "here", "k").body("v").send().refused(403, "AccessDenied").done();
+    assert!(server.said().contains("not the key of its certificate"), "{}", server.said());
+    server.stop();
+    std::fs::write(&key, good).unwrap();
     let server = store.start();
     server.client().put("here", "k", "v").done();
 }
@@ -92,7 +100,8 @@ fn short_lived(store: &Store, seconds: i64) -> String {
     let oid = [2, 25, 6_917_529_027_641_081_967];
     params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&oid, value)];
     params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
-    params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().pem()
+    let node = rcgen::KeyPair::from_pem(&read("data/certs/node.key")).unwrap();
+    params.signed_by(&node, &issuer).unwrap().pem()
 }
 
 #[test]
