@@ -162,8 +162,8 @@ impl Jobs {
         let mut scrubbed = None;
         while goes_on(&mut stop).await {
             self.metrics.run_upkeep();
-            collect(&collector).await;
-            reclaim(gateway).await;
+            collect(&collector, &stop).await;
+            reclaim(gateway, &stop).await;
             scrubbed = scrub(gateway, scrubbed).await;
         }
     }
@@ -218,9 +218,9 @@ async fn goes_on_after(round: Duration, stop: &mut watch::Receiver<bool>) -> boo
 }
 
 /// Until nothing is left, or for as long as a round: then the jobs behind it have their turn.
-async fn collect(collector: &Collector) {
+async fn collect(collector: &Collector, stop: &watch::Receiver<bool>) {
     let began = Instant::now();
-    while began.elapsed() < ROUND {
+    while began.elapsed() < ROUND && !*stop.borrow() {
         let done = match collector.run_once().await {
             Ok(done) => done,
             Err(error) => return tracing::warn!(%error, "collecting waits for the next round"),
@@ -235,10 +235,10 @@ async fn collect(collector: &Collector) {
     }
 }
 
-async fn reclaim(gateway: &Gateway) {
+async fn reclaim(gateway: &Gateway, stop: &watch::Receiver<bool>) {
     let began = Instant::now();
     let longest = if gateway.chunks.is_near_full() { ROUND } else { RECLAIM };
-    while began.elapsed() < longest {
+    while began.elapsed() < longest && !*stop.borrow() {
         match gateway.chunks.reclaim_once().await {
             Ok(done) if done.chunks == 0 => return,
             Ok(done) => metrics::counter!("gotgan_reclaimed_chunks_total").increment(done.chunks),

@@ -33,7 +33,7 @@ pub struct Collected {
     pub garbage: usize,
     /// Bodies that no commit ever referenced.
     pub orphans: usize,
-    /// There is more of either.
+    /// There is more of either, and nothing of this round stays behind to be tried again.
     pub more: bool,
 }
 
@@ -62,9 +62,10 @@ impl Collector {
         let garbage = page.due.len();
         let found = garbage + page.stray.len();
         self.disown(page.stray).await?;
-        self.remove(page.due).await?;
-        let orphans = self.orphans().await?;
-        Ok(Collected { garbage, orphans, more: found == PAGE || orphans == PAGE })
+        let all = self.remove(page.due).await?;
+        let (orphans, all_orphans) = self.orphans().await?;
+        let more = all && all_orphans && (found == PAGE || orphans == PAGE);
+        Ok(Collected { garbage, orphans, more })
     }
 
     /// Rows of garbage whose bodies nobody released go by themselves.
@@ -80,11 +81,12 @@ impl Collector {
         Ok(())
     }
 
-    async fn remove(&self, rows: Vec<GarbageRow>) -> Result<(), CollectError> {
+    /// Whether all of them went.
+    async fn remove(&self, rows: Vec<GarbageRow>) -> Result<bool, CollectError> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut gone = rows;
+        let (wanted, mut gone) = (rows.len(), rows);
         if self.chunks.delete(gone.iter().map(|row| row.body).collect()).await.is_err() {
             // One that cannot be deleted holds back only itself; it is tried again later.
             let mut deleted = Vec::new();
@@ -96,12 +98,14 @@ impl Collector {
             }
             gone = deleted;
         }
+        let all = gone.len() == wanted;
         self.catalog.commit(Commit { change: Change::Forget(gone), record: None }).await?;
-        Ok(())
+        Ok(all)
     }
 
-    /// Durable bodies without a commit: of dead sessions, and those that this one gave up.
-    async fn orphans(&self) -> Result<usize, CollectError> {
+    /// Durable bodies without a commit: of dead sessions, and those that this one gave up. How many, and
+    /// whether all of them went.
+    async fn orphans(&self) -> Result<(usize, bool), CollectError> {
         let unsettled = self.chunks.unsettled(PAGE).await?;
         let done = self.condemn(&unsettled).await;
         if done.is_err() {
@@ -111,7 +115,7 @@ impl Collector {
         done
     }
 
-    async fn condemn(&self, unsettled: &[(SessionId, BodyId)]) -> Result<usize, CollectError> {
+    async fn condemn(&self, unsettled: &[(SessionId, BodyId)]) -> Result<(usize, bool), CollectError> {
         let mut condemned = Vec::new();
         for &(session, body) in unsettled {
             match self.catalog.commit(Commit { change: Change::Condemn(body), record: None }).await {
@@ -123,7 +127,7 @@ impl Collector {
             }
         }
         let count = condemned.len();
-        self.remove(condemned).await?;
-        Ok(count)
+        let all = self.remove(condemned).await?;
+        Ok((count, all))
     }
 }
