@@ -3,10 +3,10 @@
 use policy::id::{AccessKeyId, PrincipalId, TenantId};
 use policy::principal::Role;
 use policy::time::UtcMillis;
-use storage::catalog::{ControlKind, ControlPut};
+use storage::catalog::{Before, ControlKind, ControlPut};
 use zeroize::Zeroizing;
 
-use crate::control::{ControlState, CredentialRow, PrincipalRow, TenantRow};
+use crate::control::{ControlState, CredentialRow, PrincipalRow, TenantKeyRow, TenantRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
 use crate::seal::key::{random, secret};
@@ -43,9 +43,20 @@ pub fn new_tenant(
 ) -> Result<(TenantRow, Vec<ControlPut>), Error> {
     let id = TenantId::time_ordered(now.0, random()?);
     let (tenant, key) = keys.new_tenant(name, id, now)?;
-    let name = control.put_content(ControlKind::TenantName, name.as_bytes().to_vec(), id.as_bytes(), true);
-    let rows = vec![name, control.put(&tenant, true)?, control.put(&key, true)?];
+    let name = control.put_content(ControlKind::TenantName, name.as_bytes().to_vec(), id.as_bytes(), Before::Absent);
+    let mut rows = vec![name, control.create(&tenant)?];
+    rows.extend(new_key(control, &key)?);
     Ok((tenant, rows))
+}
+
+/// The rows of a new tenant key.
+///
+/// # Errors
+/// `Corrupt` when it cannot be encoded.
+pub fn new_key(control: &ControlState, key: &TenantKeyRow) -> Result<[ControlPut; 2], Error> {
+    let name_id = TenantKeyRow::name_id(key.tenant, &key.name);
+    let name = control.put_content(ControlKind::KeyName, name_id, key.id.as_bytes(), Before::Absent);
+    Ok([name, control.create(key)?])
 }
 
 /// A principal.

@@ -1,5 +1,5 @@
 //! The admin address: health, metrics, and the JSON API under `/v1` for tenants, principals,
-//! credentials, bucket residency and the access log. Every API request is signed, decided, recorded.
+//! credentials, tenant keys, bucket residency and the access log. Every API request is signed, decided, recorded.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,11 +17,12 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
+use policy::id::{KeyId, TenantId};
 use policy::operation::{AdminOperation, Operation};
 use policy::time::UtcMillis;
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
-use storage::catalog::{Change, Commit, ControlPut};
+use storage::catalog::{BucketUpdate, Change, Commit, ControlPut};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -39,6 +40,7 @@ use crate::stack::{no_record, record_malformed};
 mod accounts;
 mod audit;
 mod auth;
+mod keys;
 pub mod signing;
 
 use audit::chain::Chains;
@@ -89,6 +91,9 @@ impl From<Error> for Failure {
             Error::Commit(CommitError::Refused(Refusal::Exists)) => {
                 Self::new(StatusCode::CONFLICT, "it exists already")
             }
+            Error::Commit(CommitError::Refused(Refusal::Changed)) => {
+                Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
+            }
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
             _ => {
                 tracing::error!(%error, "an admin request failed");
@@ -99,28 +104,43 @@ impl From<Error> for Failure {
 }
 
 /// What an API request does when it is permitted: rows to commit with its record, and the answer.
+#[derive(Default)]
 struct Outcome {
     rows: Vec<ControlPut>,
-    change: Option<Change>,
-    forget: bool,
+    buckets: Vec<BucketUpdate>,
+    /// The tenant key that it is about.
+    key: Option<(KeyId, u32)>,
+    then: Then,
     answer: Value,
 }
 
+/// What follows from a commit in this process.
+#[derive(Default)]
+enum Then {
+    #[default]
+    Nothing,
+    /// Accounts are read anew.
+    ForgetAccounts,
+    /// Nothing is opened or sealed under this tenant key any more.
+    Suspend(KeyId),
+}
+
 impl Outcome {
-    const fn answer(answer: Value) -> Self {
-        Self { rows: Vec::new(), change: None, forget: false, answer }
+    fn answer(answer: Value) -> Self {
+        Self { answer, ..Self::default() }
     }
 
-    const fn rows(rows: Vec<ControlPut>, answer: Value) -> Self {
-        Self { rows, change: None, forget: false, answer }
+    fn rows(rows: Vec<ControlPut>, answer: Value) -> Self {
+        Self { rows, answer, ..Self::default() }
     }
 }
 
-/// One call: the path behind `/v1/`, the query and the JSON body.
+/// One call: the path behind `/v1/`, the query and the JSON body, and for which tenant it is permitted.
 struct Call<'a> {
     path: Vec<&'a str>,
     query: &'a str,
     body: Value,
+    tenant: Option<TenantId>,
 }
 
 impl Call<'_> {
@@ -177,13 +197,13 @@ impl Admin {
         (status, Json(answer)).into_response()
     }
 
-    /// Administration is the platform's matter, whoever asks for it.
+    /// Administration is the platform's matter, whoever asks for it; but keys are their tenant's.
     async fn record(&self, context: &RequestContext, status: StatusCode, error: Option<String>) -> Result<(), Error> {
         if context.account().is_none() {
             return context.record(&self.gateway.recorder, status.as_u16(), error).await;
         }
         let opening = context.opening(status.as_u16(), error);
-        self.gateway.recorder.append(None, context.time, &opening).await?;
+        self.gateway.recorder.append(context.administered(), context.time, &opening).await?;
         Ok(())
     }
 
@@ -200,6 +220,7 @@ impl Admin {
         let operation =
             route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
         context.named(operation.name(), None, None);
+        context.administers(operation);
         let account = auth::authenticate(self, &parts, &body, context).await?;
         let permit = decide(&policy::decide::Request {
             operation: Operation::Admin(operation),
@@ -218,6 +239,7 @@ impl Admin {
                 if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() },
             )
         })?;
+        let tenant = permit.tenant();
         context.permitted(Admitted { permit, account, bucket: None, source: None });
         let body = if body.is_empty() {
             Value::Null
@@ -225,7 +247,7 @@ impl Admin {
             serde_json::from_slice(&body)
                 .map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
         };
-        let call = Call { path, query: parts.uri.query().unwrap_or(""), body };
+        let call = Call { path, query: parts.uri.query().unwrap_or(""), body, tenant };
         let outcome = self.perform(operation, &call).await?;
         self.commit(outcome, context).await
     }
@@ -242,20 +264,33 @@ impl Admin {
             AdminOperation::CredentialRevoke => accounts::revoke_credential(self, call).await,
             AdminOperation::BucketResidency => accounts::narrow_bucket(self, call).await,
             AdminOperation::AuditList => audit::list(self, call).await,
+            AdminOperation::KeyCreate => keys::create(self, call).await,
+            AdminOperation::KeyList => keys::list(self, call).await,
+            AdminOperation::KeyShow => keys::show(self, call).await,
+            AdminOperation::KeyRotate => keys::rotate(self, call).await,
+            AdminOperation::KeySuspend => keys::suspend(self, call).await,
+            AdminOperation::KeyResume => keys::resume(self, call).await,
+            AdminOperation::KeyDefault => keys::make_default(self, call).await,
         }
     }
 
     /// The change and the record of the request that asked for it are one commit.
     async fn commit(&self, outcome: Outcome, context: &RequestContext) -> Result<Value, Failure> {
-        if outcome.rows.is_empty() && outcome.change.is_none() {
+        if let Some((key, version)) = outcome.key {
+            context.manages(key, version);
+        }
+        if outcome.rows.is_empty() && outcome.buckets.is_empty() {
             return Ok(outcome.answer);
         }
-        let change = outcome.change.unwrap_or(Change::PutControl(outcome.rows));
-        let record = self.gateway.recorder.seal(None, context.time, &context.opening(200, None)).await?;
+        let change = Change::PutControl { rows: outcome.rows, buckets: outcome.buckets };
+        let record =
+            self.gateway.recorder.seal(context.administered(), context.time, &context.opening(200, None)).await?;
         self.gateway.catalog.commit(Commit { change, record: Some(record) }).await.map_err(Error::from)?;
         context.recorded(200);
-        if outcome.forget {
-            self.gateway.identities.forget();
+        match outcome.then {
+            Then::Nothing => {}
+            Then::ForgetAccounts => self.gateway.identities.forget(),
+            Then::Suspend(key) => self.gateway.keys.suspended(key),
         }
         Ok(outcome.answer)
     }
@@ -339,6 +374,13 @@ fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("POST", ["credentials", _, "revoke"]) => Some(AdminOperation::CredentialRevoke),
         ("PUT", ["buckets", _, "residency"]) => Some(AdminOperation::BucketResidency),
         ("GET", ["audit"]) => Some(AdminOperation::AuditList),
+        ("GET", ["keys"]) => Some(AdminOperation::KeyList),
+        ("POST", ["keys"]) => Some(AdminOperation::KeyCreate),
+        ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
+        ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
+        ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),
+        ("POST", ["keys", _, "resume"]) => Some(AdminOperation::KeyResume),
+        ("POST", ["keys", _, "default"]) => Some(AdminOperation::KeyDefault),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
-use storage::catalog::{Change, Commit, CommitError, ControlKind, ControlPut, Refusal};
+use storage::catalog::{Before, Change, Commit, CommitError, ControlKind, ControlPut, Refusal};
 
 use crate::accounts::{new_credential, new_principal, new_tenant};
 use crate::clock;
@@ -108,7 +108,7 @@ impl FirstSecret {
 
     async fn note_first_use(&self, gateway: &Gateway, now: UtcMillis) -> Result<UtcMillis, Error> {
         let id = used(&self.access_key);
-        let row = gateway.control.put_content(ControlKind::Platform, id, &now.0.to_be_bytes(), true);
+        let row = gateway.control.put_content(ControlKind::Platform, id, &now.0.to_be_bytes(), Before::Absent);
         match change(gateway, "bootstrap-secret-used", &self.access_key, vec![row]).await {
             // Another request was first.
             Ok(()) | Err(Error::Commit(CommitError::Refused(Refusal::Exists))) => {}
@@ -137,7 +137,10 @@ async fn first_administrator(gateway: &Gateway) -> Result<Option<String>, Error>
 async fn change(gateway: &Gateway, event: &str, detail: &str, rows: Vec<ControlPut>) -> Result<(), Error> {
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     let record = gateway.recorder.seal(None, clock::now(), &content).await?;
-    gateway.catalog.commit(Commit { change: Change::PutControl(rows), record: Some(record) }).await?;
+    gateway
+        .catalog
+        .commit(Commit { change: Change::PutControl { rows, buckets: Vec::new() }, record: Some(record) })
+        .await?;
     Ok(())
 }
 
@@ -200,19 +203,19 @@ fn warn_of_secrets(path: &Path, file: &Bootstrap) {
 async fn new_secret(gateway: &Gateway, access_key: &str, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
     const GONE: Error = Error::Missing("the first administrator");
     let control = &*gateway.control;
-    let mut before = control.row::<CredentialRow>(access_key.as_bytes()).await?.ok_or(GONE)?;
-    let principal = control.row::<PrincipalRow>(before.principal.as_bytes()).await?;
+    let before = control.standing::<CredentialRow>(access_key.as_bytes()).await?.ok_or(GONE)?;
+    let principal = control.row::<PrincipalRow>(before.row.principal.as_bytes()).await?;
     let principal = principal.filter(|p| p.active).ok_or(GONE)?;
     let made = new_credential(&gateway.keys, &principal, clock::now())?;
-    before.active = false;
+    let revoked = CredentialRow { active: false, ..before.row.clone() };
     file.admin_access_key_id = made.row.access_key.to_string();
     file.admin_secret_access_key = made.secret.to_string();
-    let done = done(control, &file.admin_access_key_id, false);
-    Ok(vec![control.put(&before, false)?, control.put(&made.row, true)?, done])
+    let done = done(control, &file.admin_access_key_id, Before::Any);
+    Ok(vec![control.replace(&before, &revoked)?, control.create(&made.row)?, done])
 }
 
-fn done(control: &ControlState, access_key: &str, only_if_absent: bool) -> ControlPut {
-    control.put_content(ControlKind::Platform, DONE.to_vec(), access_key.as_bytes(), only_if_absent)
+fn done(control: &ControlState, access_key: &str, before: Before) -> ControlPut {
+    control.put_content(ControlKind::Platform, DONE.to_vec(), access_key.as_bytes(), before)
 }
 
 fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<ControlPut>, Error> {
@@ -224,12 +227,12 @@ fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<Control
     let of_engineer = new_credential(&gateway.keys, &engineer, now)?;
     let of_administrator = new_credential(&gateway.keys, &administrator, now)?;
     for principal in [&engineer, &administrator] {
-        rows.push(control.put(principal, true)?);
+        rows.push(control.create(principal)?);
     }
     for credential in [&of_engineer.row, &of_administrator.row] {
-        rows.push(control.put(credential, true)?);
+        rows.push(control.create(credential)?);
     }
-    rows.push(done(control, of_administrator.row.access_key.as_str(), true));
+    rows.push(done(control, of_administrator.row.access_key.as_str(), Before::Absent));
     TENANT.clone_into(&mut file.tenant);
     file.access_key_id = of_engineer.row.access_key.to_string();
     file.secret_access_key = of_engineer.secret.to_string();

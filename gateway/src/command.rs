@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod admin;
 mod client;
 mod config;
+mod key;
 mod serve;
 mod table;
 
@@ -32,6 +33,9 @@ enum Command {
     /// Access keys.
     #[command(subcommand)]
     Credential(admin::Credential),
+    /// Keys of a tenant, for its key administrators.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Buckets, as far as administrators decide about them.
     #[command(subcommand)]
     Bucket(admin::Bucket),
@@ -55,10 +59,18 @@ struct Reach {
     /// Certificate of the CA that signed the server's certificate (PEM); DIR/certs/ca.pem with --data.
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
+    /// Ask as this access key, whose secret is in GOTGAN_ADMIN_SECRET_ACCESS_KEY, instead of as the administrator of
+    /// bootstrap.json.
+    #[arg(long, value_name = "ACCESS_KEY_ID", global = true, env = ADMIN_ACCESS_KEY)]
+    access_key_id: Option<String>,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
 }
+
+/// Who asks, where it is not the administrator of bootstrap.json. A secret is no argument: other users see those.
+pub(crate) const ADMIN_ACCESS_KEY: &str = "GOTGAN_ADMIN_ACCESS_KEY_ID";
+pub(crate) const ADMIN_SECRET_KEY: &str = "GOTGAN_ADMIN_SECRET_ACCESS_KEY";
 
 /// A command failed; said to the person who typed it.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Tenant(command) => admin::tenant(&command),
         Command::Principal(command) => admin::principal(&command),
         Command::Credential(command) => admin::credential(&command),
+        Command::Key(command) => key::key(&command),
         Command::Bucket(command) => admin::bucket(&command),
         Command::Audit(command) => admin::audit(&command),
         Command::Config(command) => config::run(&command),

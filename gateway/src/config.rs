@@ -166,8 +166,16 @@ impl Default for Log {
     }
 }
 
-/// Variables of building and testing; the server does not look at them.
-const TOOLS: &[&str] = &["GOTGAN_CACHE", "GOTGAN_BIN", "GOTGAN_SEED", "GOTGAN_TOOLS", "GOTGAN_WRITE_DOCS"];
+/// Variables of building, testing and other commands; the server does not look at them.
+const TOOLS: &[&str] = &[
+    "GOTGAN_CACHE",
+    "GOTGAN_BIN",
+    "GOTGAN_SEED",
+    "GOTGAN_TOOLS",
+    "GOTGAN_WRITE_DOCS",
+    "GOTGAN_ADMIN_ACCESS_KEY_ID",
+    "GOTGAN_ADMIN_SECRET_ACCESS_KEY",
+];
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

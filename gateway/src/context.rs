@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use policy::decide::{Denial, Permit, still_rests};
 use policy::id::{KeyId, TenantId};
+use policy::operation::AdminOperation;
 use policy::place::VerifiedPlace;
 use policy::residency::Residency;
 use policy::time::UtcMillis;
@@ -60,6 +61,7 @@ struct Facts {
     rules: Vec<String>,
     citation: Option<String>,
     key_used: Option<(KeyId, u32)>,
+    of_a_tenant: bool,
     admitted: Option<Admitted>,
     /// Where what it stores must rest.
     residency: Option<Residency>,
@@ -138,6 +140,18 @@ impl RequestContext {
         facts.key = key.map(str::to_owned);
     }
 
+    /// The operation of the admin API, which decides whose log it is in.
+    pub fn administers(&self, operation: AdminOperation) {
+        self.facts().of_a_tenant = operation.role().is_of_a_tenant();
+    }
+
+    /// The tenant in whose log a request of the admin API is; the platform's, unless it is a tenant's matter.
+    #[must_use]
+    pub fn administered(&self) -> Option<TenantId> {
+        let facts = self.facts();
+        facts.account.as_ref().filter(|_| facts.of_a_tenant).and_then(|account| account.actor.tenant)
+    }
+
     /// The objects of a request that names many.
     pub fn names_many(&self, keys: Vec<String>) {
         self.facts().keys = keys;
@@ -184,6 +198,11 @@ impl RequestContext {
         let mut facts = self.facts();
         facts.version = Some(version.to_owned());
         facts.key_used = Some((key, key_version));
+    }
+
+    /// The tenant key that an administrator's request is about.
+    pub fn manages(&self, key: KeyId, version: u32) {
+        self.facts().key_used = Some((key, version));
     }
 
     /// The body bytes that the decision permitted.

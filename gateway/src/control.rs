@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::catalog::ControlKind;
 
+use crate::seal::{SealError, Suite};
+
 pub(crate) mod state;
 
-pub use state::{Bucket, ControlState};
+pub use state::{Bucket, ControlState, Standing};
 
 /// An organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,19 +32,67 @@ pub struct TenantRow {
     pub log_key: Vec<u8>,
 }
 
-/// A tenant key, wrapped under the root key.
+/// A named key of a tenant. Bucket keys are wrapped by it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TenantKeyRow {
     /// Its id.
     pub id: KeyId,
     /// Its owner.
     pub tenant: TenantId,
-    /// Its version, from 1.
-    pub version: u32,
+    /// Its name, unique in its tenant. It names, and proves nothing: envelopes hold the id.
+    pub name: String,
+    /// Whether it may be used.
+    pub state: KeyState,
+    /// The suite of all that hangs on it.
+    pub suite: Suite,
     /// When it was made.
     pub created: UtcMillis,
+    /// Its versions, oldest first. The last one wraps, the others still unwrap.
+    pub versions: Vec<KeyVersionRow>,
+}
+
+/// Whether a tenant key may be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// It may.
+    Active,
+    /// It may not: nothing that hangs on it opens or is sealed, until it is resumed.
+    Suspended {
+        /// From then on.
+        since: UtcMillis,
+        /// Why, in the words of whoever ordered it.
+        reason: String,
+    },
+}
+
+/// One version of a tenant key, wrapped under the root key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyVersionRow {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it was made.
+    pub created: UtcMillis,
+    /// What may be shown of it: 32 hex digits that are others for every other key.
+    pub fingerprint: String,
     /// The wrapped key.
     pub wrapped: Vec<u8>,
+}
+
+impl TenantKeyRow {
+    /// The version that wraps.
+    ///
+    /// # Errors
+    /// `Malformed` when there is none.
+    pub fn current(&self) -> Result<&KeyVersionRow, SealError> {
+        self.versions.last().ok_or(SealError::Malformed("tenant key without a version"))
+    }
+
+    /// Where its name stands: names of one tenant are unique.
+    #[must_use]
+    pub fn name_id(tenant: TenantId, name: &str) -> Vec<u8> {
+        [tenant.as_bytes(), name.as_bytes()].concat()
+    }
 }
 
 /// A user or service.

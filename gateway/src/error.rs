@@ -1,6 +1,7 @@
 //! What can go wrong behind the S3 front, and the one place that chooses the S3 code for it.
 
 use policy::decide::Denial;
+use policy::id::KeyId;
 use s3s::{S3Error, S3ErrorCode};
 use storage::catalog::{CatalogError, CommitError, Refusal};
 use storage::error::StoreError;
@@ -23,6 +24,9 @@ pub enum Error {
     /// Something sealed did not open.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Its tenant key is suspended.
+    #[error("the tenant key {0} is suspended")]
+    KeySuspended(KeyId),
     /// Policy denied it after all.
     #[error("{}", .0.message())]
     Denied(Denial),
@@ -93,6 +97,13 @@ impl From<Error> for S3Error {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
             Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),
+            // The code that S3 clients know of AWS for a KMS key that was disabled.
+            Error::KeySuspended(_) => {
+                let why = "The tenant key of this bucket is suspended. Ask a key administrator of the tenant";
+                let mut error = Self::with_message(S3ErrorCode::Custom("KMS.DisabledException".into()), why);
+                error.set_status_code(http::StatusCode::BAD_REQUEST);
+                error
+            }
             Error::Placement(e) => {
                 Self::with_message(S3ErrorCode::AccessDenied, format!("No store may keep these bytes: {e}"))
             }
@@ -143,7 +154,9 @@ fn refused(refusal: &Refusal) -> S3Error {
         }
         Refusal::Busy => (S3ErrorCode::SlowDown, "What was deleted in the bucket is being tidied up; please try again"),
         Refusal::Full => (S3ErrorCode::ServiceUnavailable, NO_ROOM),
-        Refusal::Exists => (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again"),
+        Refusal::Exists | Refusal::Changed => {
+            (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again")
+        }
     };
     S3Error::with_message(code, message)
 }

@@ -52,6 +52,9 @@ pub enum HomeError {
     },
 }
 
+/// Layout of the directory and of the control rows in it. 2: tenant keys have names and versions.
+const LAYOUT: u32 = 2;
+
 /// What the data directory says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,7 +115,7 @@ impl Home {
             other => other?,
         };
         let descriptor = Descriptor {
-            format: 1,
+            format: LAYOUT,
             installation: hex::encode(random::<16>().map_err(RootError::Seal)?),
             root_key: root.id,
             root_check: root.check_value(),
@@ -193,9 +196,9 @@ fn descriptor(dir: &Path) -> Result<Option<Descriptor>, HomeError> {
     };
     let descriptor: Descriptor =
         serde_json::from_slice(&text).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
-    if descriptor.format != 1 {
+    if descriptor.format != LAYOUT {
         let why = format!(
-            "layout {} is not known to this version: use the version that wrote it, or a later one",
+            "layout {} is not the one of this version, {LAYOUT}: use the version that wrote it",
             descriptor.format
         );
         return Err(HomeError::Malformed { path, why });

@@ -1,5 +1,9 @@
 //! The key ring: unwraps tenant, bucket and log keys on demand and keeps bucket keys for a while.
 
+mod bucket;
+mod gate;
+mod tenant;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,99 +11,25 @@ use std::time::{Duration, Instant};
 use policy::id::{BucketId, KeyId, TenantId};
 use policy::time::UtcMillis;
 
-use crate::control::{Bucket, ControlRow, ControlState, TenantKeyRow, TenantRow};
+use storage::catalog::BucketRow;
+
+use crate::control::{Bucket, ControlRow, ControlState, KeyState, TenantKeyRow, TenantRow};
 use crate::error::Error;
 use crate::root::RootKey;
-use crate::seal::key::random;
-use crate::seal::value::ListKey;
-use crate::seal::wrap::{WrapContext, unwrap, wrap, wrapped_by};
+use crate::seal::wrap::{unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
+
+pub use bucket::BucketKey;
+pub use gate::Gate;
+
+use bucket::Stored;
+use gate::Gates;
 
 /// How long an unwrapped bucket key may be used before it is unwrapped again (SECURITY.md rule 19).
 pub const BUCKET_KEY_TTL: Duration = Duration::from_secs(300);
 const CACHE_MAX: usize = 10_000;
-
-/// An unwrapped bucket key, ready for use.
-#[derive(Debug)]
-pub struct BucketKey {
-    /// Its id.
-    pub id: KeyId,
-    /// Its version.
-    pub version: u32,
-    /// The suite of the tenant key that it hangs on.
-    pub suite: Suite,
-    /// The bucket's list key.
-    pub list: ListKey,
-    tenant: TenantId,
-    bucket: BucketId,
-    key: SecretKey,
-}
-
-impl BucketKey {
-    /// Makes a bucket key and its wrapped row: `id 16 || version u32be || wrapped key`.
-    fn create(
-        tenant_key: &TenantKeyRow,
-        outer: &SecretKey,
-        bucket: BucketId,
-    ) -> Result<(Vec<u8>, SecretKey), SealError> {
-        let id: [u8; 16] = random()?;
-        let key = SecretKey::random()?;
-        let context = WrapContext {
-            tenant: tenant_key.tenant,
-            bucket,
-            own: id,
-            wrapping: *tenant_key.id.as_bytes(),
-            wrapping_version: tenant_key.version,
-        };
-        let mut row = id.to_vec();
-        row.extend_from_slice(&1_u32.to_be_bytes());
-        row.extend(wrap(Suite::Aes256Gcm, outer, &context, &key)?);
-        Ok((row, key))
-    }
-
-    fn context(&self, own: [u8; 16]) -> WrapContext {
-        WrapContext {
-            tenant: self.tenant,
-            bucket: self.bucket,
-            own,
-            wrapping: *self.id.as_bytes(),
-            wrapping_version: self.version,
-        }
-    }
-
-    /// Wraps a version key for the version or upload `own`.
-    ///
-    /// # Errors
-    /// `Random` without a salt.
-    pub fn wrap(&self, key: &VersionKey, own: [u8; 16]) -> Result<Vec<u8>, SealError> {
-        key.envelope(&self.key, &self.context(own))
-    }
-
-    /// Opens the envelope of the version or upload `own`.
-    ///
-    /// # Errors
-    /// `Refused` when it belongs elsewhere.
-    pub fn open(&self, envelope: &[u8], own: [u8; 16]) -> Result<VersionKey, SealError> {
-        VersionKey::open(&self.key, &self.context(own), envelope)
-    }
-}
-
-#[cfg(test)]
-impl BucketKey {
-    /// A random one.
-    pub(crate) fn for_tests() -> Self {
-        let (key, suite) = (SecretKey::random().unwrap(), Suite::Aes256Gcm);
-        Self {
-            id: KeyId::from_bytes([1; 16]),
-            version: 1,
-            suite,
-            list: ListKey::of(suite, &key),
-            tenant: TenantId::from_bytes([2; 16]),
-            bucket: BucketId::from_bytes([3; 16]),
-            key,
-        }
-    }
-}
+/// Name of the key that a tenant begins with.
+const DEFAULT: &str = "default";
 
 /// Bucket keys, and when they were unwrapped.
 type Cache = HashMap<BucketId, (Instant, Arc<BucketKey>)>;
@@ -112,6 +42,7 @@ fn expire(cache: &mut Cache, now: Instant) {
 pub struct KeyRing {
     root: RootKey,
     control: Arc<ControlState>,
+    gates: Gates,
     buckets: Mutex<Cache>,
 }
 
@@ -125,68 +56,114 @@ impl KeyRing {
     /// A ring over a root key and the rows that hold what it wraps.
     #[must_use]
     pub fn new(root: RootKey, control: Arc<ControlState>) -> Self {
-        Self { root, control, buckets: Mutex::new(HashMap::new()) }
+        Self { root, control, gates: Gates::default(), buckets: Mutex::new(HashMap::new()) }
     }
 
-    /// A new tenant with its tenant key and log key, not yet stored.
+    /// A new tenant with its first tenant key and its log key, not yet stored.
     ///
     /// # Errors
     /// `Random` without randomness.
     pub fn new_tenant(&self, name: &str, id: TenantId, now: UtcMillis) -> Result<(TenantRow, TenantKeyRow), SealError> {
-        let key_id = KeyId::from_bytes(random()?);
-        let wrapped = self.wrap_root(id, *key_id.as_bytes(), &SecretKey::random()?)?;
+        let key = self.new_key(id, DEFAULT, Suite::Aes256Gcm, now)?;
         let log_key = self.wrap_root(id, *id.as_bytes(), &SecretKey::random()?)?;
         let residency = policy::residency::Residency::korea();
-        Ok((
-            TenantRow { id, name: name.to_owned(), created: now, residency, key: key_id, log_key },
-            TenantKeyRow { id: key_id, tenant: id, version: 1, created: now, wrapped },
-        ))
+        Ok((TenantRow { id, name: name.to_owned(), created: now, residency, key: key.id, log_key }, key))
+    }
+
+    /// A new tenant key, not yet stored.
+    ///
+    /// # Errors
+    /// `Random` without randomness.
+    pub fn new_key(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        suite: Suite,
+        now: UtcMillis,
+    ) -> Result<TenantKeyRow, SealError> {
+        tenant::create(&self.root, (tenant, name), suite, now)
+    }
+
+    /// A tenant key with one more version, not yet stored: new bucket keys are wrapped by it.
+    ///
+    /// # Errors
+    /// `Random` without randomness.
+    pub fn rotated(&self, row: &TenantKeyRow, now: UtcMillis) -> Result<TenantKeyRow, SealError> {
+        let mut row = row.clone();
+        tenant::add_version(&self.root, &mut row, now)?;
+        Ok(row)
+    }
+
+    /// A bucket whose keys under older versions of a tenant key are wrapped by its last one, not yet proved; none when
+    /// there are none. What the bucket keys wrap stays as it is.
+    ///
+    /// # Errors
+    /// `Seal` when a key does not open.
+    pub fn rewrapped(&self, bucket: &Bucket, row: &TenantKeyRow) -> Result<Option<BucketRow>, SealError> {
+        let to = tenant::open(&self.root, row, row.current()?.number)?;
+        let mut keys = bucket.keys.clone();
+        for key in &mut keys {
+            let stored = Stored::read(bucket.tenant, bucket.id, key)?;
+            if stored.under == row.id && stored.under_version != to.version {
+                *key = stored.rewrap(&tenant::open(&self.root, row, stored.under_version)?, &to)?;
+            }
+        }
+        Ok((keys != bucket.keys).then(|| BucketRow { keys, ..BucketRow::clone(bucket) }))
+    }
+
+    /// Whether a key of a bucket hangs on a tenant key.
+    ///
+    /// # Errors
+    /// `Malformed` when one has no shape.
+    pub fn hangs_on(&self, bucket: &Bucket, key: KeyId) -> Result<bool, SealError> {
+        let stored = bucket.keys.iter().map(|row| Stored::read(bucket.tenant, bucket.id, row));
+        stored.into_iter().try_fold(false, |any, stored| Ok(any || stored?.under == key))
     }
 
     /// The wrapped key of a new bucket.
     ///
     /// # Errors
-    /// `Missing` when the tenant has no key, `Seal` when it does not open.
+    /// `Missing` when the tenant has no key, `KeySuspended` when it is, `Seal` when it does not open.
     pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<Vec<u8>, Error> {
         let row: TenantRow = self.row(tenant.as_bytes()).await?;
-        let key_row: TenantKeyRow = self.row(row.key.as_bytes()).await?;
-        let outer = self.tenant_key(&key_row)?;
-        Ok(BucketKey::create(&key_row, &outer, bucket)?.0)
+        let key_row = self.active(row.key).await?;
+        let outer = tenant::open(&self.root, &key_row, key_row.current()?.number)?;
+        Ok(bucket::create(tenant, bucket, &outer)?)
     }
 
     /// The current key of a bucket, from the cache while it is fresh.
     ///
     /// # Errors
-    /// `Seal` when it does not open: reads and writes then fail, never in the clear.
+    /// `KeySuspended` when its tenant key is, `Seal` when it does not open: reads and writes then fail, never in the
+    /// clear.
     pub async fn bucket_key(&self, bucket: &Bucket) -> Result<Arc<BucketKey>, Error> {
         if let Some(key) = self.cached(bucket.id) {
             return Ok(key);
         }
         let row = bucket.keys.last().ok_or(SealError::Malformed("bucket without a key"))?;
-        let (id, rest) = row.split_first_chunk::<16>().ok_or(SealError::Malformed("bucket key"))?;
-        let (version, wrapped) = rest.split_first_chunk::<4>().ok_or(SealError::Malformed("bucket key"))?;
-        let (suite, tenant_key, tenant_key_version) = wrapped_by(wrapped)?;
-        let key_row: TenantKeyRow = self.row(&tenant_key).await?;
-        let outer = self.tenant_key(&key_row)?;
-        let context = WrapContext {
-            tenant: bucket.tenant,
-            bucket: bucket.id,
-            own: *id,
-            wrapping: tenant_key,
-            wrapping_version: tenant_key_version,
-        };
-        let (_, key) = unwrap(&outer, &context, wrapped)?;
-        let key = Arc::new(BucketKey {
-            id: KeyId::from_bytes(*id),
-            version: u32::from_be_bytes(*version),
-            suite,
-            list: ListKey::of(suite, &key),
-            tenant: bucket.tenant,
-            bucket: bucket.id,
-            key,
-        });
+        let stored = Stored::read(bucket.tenant, bucket.id, row)?;
+        let gate = self.gates.of(stored.under);
+        let key_row = self.active(stored.under).await?;
+        let outer = tenant::open(&self.root, &key_row, stored.under_version)?;
+        let key = Arc::new(stored.open(&outer, gate)?);
         self.remember(bucket.id, Arc::clone(&key));
         Ok(key)
+    }
+
+    /// Stops whatever uses a tenant key whose row says that it is suspended: cached keys go, streams break off.
+    pub fn suspended(&self, key: KeyId) {
+        self.gates.close(key);
+        if let Ok(mut cache) = self.buckets.lock() {
+            cache.retain(|_, (_, key)| key.gate.is_open());
+        }
+    }
+
+    async fn active(&self, id: KeyId) -> Result<TenantKeyRow, Error> {
+        let row: TenantKeyRow = self.row(id.as_bytes()).await?;
+        match row.state {
+            KeyState::Active => Ok(row),
+            KeyState::Suspended { .. } => Err(Error::KeySuspended(id)),
+        }
     }
 
     /// The log key of a tenant, or the platform's for records that belong to no tenant.
@@ -223,11 +200,6 @@ impl KeyRing {
         Ok(VersionKey::of_platform(key))
     }
 
-    fn tenant_key(&self, row: &TenantKeyRow) -> Result<SecretKey, SealError> {
-        let context = self.root.context(row.tenant, *row.id.as_bytes());
-        Ok(unwrap(&self.root.key, &context, &row.wrapped)?.1)
-    }
-
     fn wrap_root(&self, tenant: TenantId, own: [u8; 16], key: &SecretKey) -> Result<Vec<u8>, SealError> {
         wrap(Suite::Aes256Gcm, &self.root.key, &self.root.context(tenant, own), key)
     }
@@ -246,7 +218,7 @@ impl KeyRing {
     fn cached(&self, bucket: BucketId) -> Option<Arc<BucketKey>> {
         let cache = self.buckets.lock().ok()?;
         let (made, key) = cache.get(&bucket)?;
-        (made.elapsed() < BUCKET_KEY_TTL).then(|| Arc::clone(key))
+        (made.elapsed() < BUCKET_KEY_TTL && key.gate.is_open()).then(|| Arc::clone(key))
     }
 
     fn remember(&self, bucket: BucketId, key: Arc<BucketKey>) {

@@ -17,6 +17,7 @@ use storage::reads::ReadGuard;
 
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::keys::Gate;
 use crate::opened::{InlineBodies, OpenedVersion};
 use crate::patient::Patient;
 use crate::seal::SealError;
@@ -40,6 +41,8 @@ pub struct Source {
     pub inline: InlineBodies,
     /// Holds back deletion while the read runs.
     pub guard: Option<ReadGuard>,
+    /// Of the tenant key that it hangs on.
+    pub gate: Arc<Gate>,
 }
 
 /// One fetch: consecutive segments of one chunk of one body.
@@ -73,11 +76,15 @@ pub fn stream(
     let steps = plan(&source.version.row.bodies, &range);
     let bodies: Arc<[Option<Opened>]> = open_bodies(&source, &steps)?.into();
     let chunks = Arc::clone(chunks);
-    let guard = source.guard;
+    let (guard, gate) = (source.guard, source.gate);
     Ok(stream::iter(steps)
         .map(move |step| {
             let _holds = &guard;
-            fetch(Arc::clone(&chunks), Arc::clone(&bodies), step)
+            let (chunks, bodies, gate) = (Arc::clone(&chunks), Arc::clone(&bodies), Arc::clone(&gate));
+            async move {
+                gate.pass()?;
+                fetch(chunks, bodies, step).await
+            }
         })
         .buffered(AHEAD)
         .flat_map(|run| match run {

@@ -20,6 +20,14 @@ pub struct Account {
     pub secret: String,
 }
 
+impl Account {
+    /// What makes the binary's commands ask as this account.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, &str); 2] {
+        [("GOTGAN_ADMIN_ACCESS_KEY_ID", &self.access), ("GOTGAN_ADMIN_SECRET_ACCESS_KEY", &self.secret)]
+    }
+}
+
 /// Runs the binary without a server.
 #[must_use]
 pub fn run(arguments: &[&str]) -> Output {
@@ -48,6 +56,27 @@ impl Server {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text}"))
     }
 
+    /// As [`Self::try_command`], as somebody else than the administrator.
+    #[must_use]
+    pub fn try_command_as(&self, account: &Account, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .args(arguments)
+            .arg("--data")
+            .arg(self.data())
+            .envs(account.variables())
+            .output()
+            .unwrap()
+    }
+
+    /// As [`Self::json`], as somebody else than the administrator.
+    #[must_use]
+    pub fn json_as(&self, account: &Account, arguments: &[&str]) -> Value {
+        let output = self.try_command_as(account, &[arguments, &["--json"]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gotgan {}: {errors}", arguments.join(" "));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Makes a tenant.
     pub fn make_tenant(&self, name: &str) -> Value {
         self.json(&["tenant", "create", name])
@@ -56,7 +85,13 @@ impl Server {
     /// Makes a principal with a credential in a tenant that exists.
     #[must_use]
     pub fn make_account(&self, tenant: &str, name: &str) -> Account {
-        let principal = self.json(&["principal", "create", name, "--tenant", tenant]);
+        self.make_account_as(tenant, name, "engineer")
+    }
+
+    /// As [`Self::make_account`], with a role.
+    #[must_use]
+    pub fn make_account_as(&self, tenant: &str, name: &str, role: &str) -> Account {
+        let principal = self.json(&["principal", "create", name, "--tenant", tenant, "--role", role]);
         let principal = field(&principal, &["id", "principal"]);
         let credential = self.json(&["credential", "create", "--principal", &principal]);
         Account {

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::id::{BucketId, TenantId};
-use crate::operation::Operation;
+use crate::operation::{AdminOperation, Operation};
 use crate::place::VerifiedPlace;
 use crate::principal::{Actor, Role};
 use crate::residency::{Residency, ResidencyRefusal};
@@ -122,15 +122,20 @@ impl Denial {
 /// # Errors
 /// The [`Denial`].
 pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
-    let mut held = Vec::with_capacity(4);
+    let mut held = Vec::with_capacity(5);
     let actor = identity(request, &mut held)?;
-    if let Operation::Admin(_) = request.operation {
-        return admin(request, actor, held);
+    if let Operation::Admin(operation) = request.operation {
+        return admin(operation, actor, held);
     }
     let Some(tenant) = actor.tenant else {
         return Err(Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", false));
     };
     held.push(rules::TENANT_REQUIRED.id);
+    if actor.role != Role::Engineer {
+        let why = format!("a {} reaches no objects", actor.role.name());
+        return Err(Denial::new(rules::OBJECT_ROLE, why, true));
+    }
+    held.push(rules::OBJECT_ROLE.id);
     // Who makes a bucket decides nothing about one of that name: not even that it is narrowed is told.
     let request = match request.operation {
         Operation::CreateBucket => &Request { bucket: None, ..*request },
@@ -162,12 +167,24 @@ fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Act
     Ok(actor)
 }
 
-fn admin(request: &Request<'_>, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
-    if actor.role != Role::PlatformAdministrator || actor.tenant.is_some() {
-        return Err(Denial::new(rules::ADMIN_ROLE, "the principal is no platform administrator", false));
+fn admin(operation: AdminOperation, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
+    let role = operation.role();
+    let rule = match role {
+        Role::KeyAdministrator => rules::KEY_ROLE,
+        Role::PlatformAdministrator | Role::Engineer => rules::ADMIN_ROLE,
+    };
+    if actor.role != role || actor.tenant.is_some() != role.is_of_a_tenant() {
+        let why = format!("{} is for a {}, and the principal is none", operation.name(), role.name());
+        // What is the platform's matter is not told to tenants.
+        return Err(Denial::new(rule, why, role.is_of_a_tenant() && actor.tenant.is_some()));
     }
-    held.push(rules::ADMIN_ROLE.id);
-    Ok(Permit { operation: request.operation, tenant: None, residency: Residency::korea(), rules: held })
+    held.push(rule.id);
+    Ok(Permit {
+        operation: Operation::Admin(operation),
+        tenant: actor.tenant,
+        residency: Residency::korea(),
+        rules: held,
+    })
 }
 
 fn expected_owner(request: &Request<'_>, tenant: TenantId, held: &mut Vec<RuleId>) -> Result<(), Denial> {
@@ -215,5 +232,7 @@ fn rests(residency: &Residency, places: &[VerifiedPlace], held: &mut Vec<RuleId>
     Ok(())
 }
 
+#[cfg(test)]
+mod roles;
 #[cfg(test)]
 mod tests;

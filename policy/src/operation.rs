@@ -1,5 +1,7 @@
 //! What can be asked for.
 
+use crate::principal::Role;
+
 macro_rules! operations {
     ($($variant:ident),* $(,)?) => {
         /// An operation of the S3 interface or of the admin API.
@@ -86,6 +88,9 @@ macro_rules! admin {
             pub const fn name(&self) -> &'static str {
                 match self { $(Self::$variant => concat!("admin:", $name),)* }
             }
+
+            /// Every operation of the admin API.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
         }
     };
 }
@@ -101,6 +106,39 @@ admin! {
     CredentialRevoke = "CredentialRevoke",
     BucketResidency = "BucketResidency",
     AuditList = "AuditList",
+    KeyCreate = "KeyCreate",
+    KeyList = "KeyList",
+    KeyShow = "KeyShow",
+    KeyRotate = "KeyRotate",
+    KeySuspend = "KeySuspend",
+    KeyResume = "KeyResume",
+    KeyDefault = "KeyDefault",
+}
+
+impl AdminOperation {
+    /// The one role that it is for.
+    #[must_use]
+    pub const fn role(self) -> Role {
+        match self {
+            Self::TenantCreate
+            | Self::TenantList
+            | Self::PrincipalCreate
+            | Self::PrincipalList
+            | Self::PrincipalDisable
+            | Self::CredentialCreate
+            | Self::CredentialList
+            | Self::CredentialRevoke
+            | Self::BucketResidency
+            | Self::AuditList => Role::PlatformAdministrator,
+            Self::KeyCreate
+            | Self::KeyList
+            | Self::KeyShow
+            | Self::KeyRotate
+            | Self::KeySuspend
+            | Self::KeyResume
+            | Self::KeyDefault => Role::KeyAdministrator,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,34 @@ use crate::id::{PrincipalId, TenantId};
 pub enum Role {
     /// Runs the platform: tenants, principals, credentials, the log. Reads no object.
     PlatformAdministrator,
-    /// Uses the S3 interface within one tenant.
+    /// Uses the S3 interface within one tenant. Sees no key.
     Engineer,
+    /// Manages the keys of one tenant. Reads no object.
+    KeyAdministrator,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::PlatformAdministrator, Self::Engineer, Self::KeyAdministrator];
+
+    /// Its name in the admin API and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PlatformAdministrator => "platform-administrator",
+            Self::Engineer => "engineer",
+            Self::KeyAdministrator => "key-administrator",
+        }
+    }
+
+    /// Whether a principal with it belongs to a tenant, rather than to the platform.
+    #[must_use]
+    pub const fn is_of_a_tenant(self) -> bool {
+        match self {
+            Self::PlatformAdministrator => false,
+            Self::Engineer | Self::KeyAdministrator => true,
+        }
+    }
 }
 
 /// An authenticated principal.

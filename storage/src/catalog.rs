@@ -76,6 +76,9 @@ pub enum Refusal {
     /// The row is there already.
     #[error("it exists already")]
     Exists,
+    /// Another change of the row came first.
+    #[error("it was changed meanwhile")]
+    Changed,
     /// A row of it makes no sense: it stays until somebody looks.
     #[error("a row of it cannot be read")]
     Damaged,
@@ -119,12 +122,21 @@ pub enum ControlKind {
     Principal,
     /// Credentials by access key.
     Credential,
+    /// Tenant keys by tenant and name.
+    KeyName,
 }
 
 impl ControlKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Platform, Self::Tenant, Self::TenantName, Self::TenantKey, Self::Principal, Self::Credential];
+    pub const ALL: [Self; 7] = [
+        Self::Platform,
+        Self::Tenant,
+        Self::TenantName,
+        Self::TenantKey,
+        Self::Principal,
+        Self::Credential,
+        Self::KeyName,
+    ];
 
     /// The byte that stands for it in keys and proofs.
     #[must_use]
@@ -136,6 +148,7 @@ impl ControlKind {
             Self::TenantKey => 4,
             Self::Principal => 5,
             Self::Credential => 6,
+            Self::KeyName => 7,
         }
     }
 
@@ -149,6 +162,7 @@ impl ControlKind {
             Self::TenantKey => "tenant key",
             Self::Principal => "principal",
             Self::Credential => "credential",
+            Self::KeyName => "name of a tenant key",
         }
     }
 }
@@ -165,8 +179,28 @@ pub struct ControlPut {
     pub id: Vec<u8>,
     /// Row.
     pub value: Vec<u8>,
-    /// Refuse to overwrite.
-    pub only_if_absent: bool,
+    /// What must stand there, else nothing is written.
+    pub before: Before,
+}
+
+/// What must stand in the place of a control row that is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// Anything or nothing.
+    Any,
+    /// Nothing.
+    Absent,
+    /// This row, which the new one was made from.
+    Is(Vec<u8>),
+}
+
+/// Other settings of a bucket: same id, same name.
+#[derive(Debug, Clone)]
+pub struct BucketUpdate {
+    /// The row as it will be.
+    pub row: BucketRow,
+    /// Proof of the row that it was made from; nothing is written when another one stands there.
+    pub was: [u8; 32],
 }
 
 /// What must hold of the visible version.
@@ -204,8 +238,6 @@ pub enum Change {
     None,
     /// A bucket.
     CreateBucket(BucketRow),
-    /// Other settings of a bucket: same id, same name.
-    UpdateBucket(BucketRow),
     /// An empty bucket goes.
     DeleteBucket {
         /// Its id.
@@ -254,8 +286,13 @@ pub enum Change {
         /// Upload.
         upload: UploadId,
     },
-    /// Control rows, together.
-    PutControl(Vec<ControlPut>),
+    /// Control rows and settings of buckets, together.
+    PutControl {
+        /// Rows.
+        rows: Vec<ControlPut>,
+        /// Buckets.
+        buckets: Vec<BucketUpdate>,
+    },
     /// The collector claims a body that no commit references; refused when one does.
     Condemn(BodyId),
     /// The collector is done with these: condemned rows and garbage rows go.
@@ -269,12 +306,11 @@ impl Change {
         match self {
             Self::CreateBucket(_) | Self::PutVersion(_) | Self::CreateUpload(_) | Self::PutPart { .. } => true,
             Self::None
-            | Self::UpdateBucket(_)
             | Self::DeleteBucket { .. }
             | Self::DeleteVersion { .. }
             | Self::DeleteVersions { .. }
             | Self::AbortUpload { .. }
-            | Self::PutControl(_)
+            | Self::PutControl { .. }
             | Self::Condemn(_)
             | Self::Forget(_) => false,
         }

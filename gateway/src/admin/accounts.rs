@@ -6,12 +6,12 @@ use policy::name::BucketName;
 use policy::principal::Role;
 use policy::residency::Residency;
 use serde_json::{Value, json};
-use storage::catalog::{BucketRow, Change, ControlKind, ControlPut};
+use storage::catalog::{BucketRow, ControlKind};
 
-use super::{Admin, Call, Failure, Outcome};
+use super::{Admin, Call, Failure, Outcome, Then};
 use crate::accounts::{is_name, new_credential, new_principal, new_tenant};
 use crate::clock::{now, rfc3339};
-use crate::control::{ControlRow, CredentialRow, PrincipalRow, TenantRow};
+use crate::control::{CredentialRow, PrincipalRow, Standing, TenantRow};
 
 /// Lines of one list.
 const LIST_MAX: usize = 10_000;
@@ -30,18 +30,18 @@ pub(super) async fn list_tenants(admin: &Admin) -> Result<Outcome, Failure> {
 pub(super) async fn create_principal(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = name_of(call)?;
     let role = role_of(call)?;
-    let tenant = match (role, call.body.get("tenant").and_then(Value::as_str)) {
-        (Role::PlatformAdministrator, None) => None,
-        (Role::PlatformAdministrator, Some(_)) => return Err(bad("a platform administrator belongs to no tenant")),
-        (Role::Engineer, None) => return Err(bad("an engineer belongs to a tenant: name it")),
-        (Role::Engineer, Some(name)) => Some(tenant_id(admin, name).await?),
+    let tenant = match (role.is_of_a_tenant(), call.body.get("tenant").and_then(Value::as_str)) {
+        (false, None) => None,
+        (false, Some(_)) => return Err(bad(&format!("a {} belongs to no tenant", role.name()))),
+        (true, None) => return Err(bad(&format!("the role {} belongs to a tenant: name it", role.name()))),
+        (true, Some(name)) => Some(tenant_id(admin, name).await?),
     };
     let same = |row: &PrincipalRow| row.tenant == tenant && row.name == name;
     if !admin.gateway.control.rows::<PrincipalRow>(1, same).await?.is_empty() {
         return Err(Failure::new(StatusCode::CONFLICT, format!("there is a principal {name} already")));
     }
     let row = new_principal(tenant, name, role, now())?;
-    Ok(Outcome::rows(vec![put(admin, &row, true)?], principal_json(&row)))
+    Ok(Outcome::rows(vec![admin.gateway.control.create(&row)?], principal_json(&row)))
 }
 
 pub(super) async fn list_principals(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -55,13 +55,14 @@ pub(super) async fn list_principals(admin: &Admin, call: &Call<'_>) -> Result<Ou
 }
 
 pub(super) async fn disable_principal(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let mut row = principal(admin, call.path.get(1).copied().unwrap_or("")).await?;
-    row.active = false;
-    Ok(Outcome { forget: true, ..Outcome::rows(vec![put(admin, &row, false)?], principal_json(&row)) })
+    let known = principal(admin, call.path.get(1).copied().unwrap_or("")).await?;
+    let row = PrincipalRow { active: false, ..known.row.clone() };
+    let rows = vec![admin.gateway.control.replace(&known, &row)?];
+    Ok(Outcome { then: Then::ForgetAccounts, ..Outcome::rows(rows, principal_json(&row)) })
 }
 
 pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let row = principal(admin, call.text("principal")?).await?;
+    let row = principal(admin, call.text("principal")?).await?.row;
     if !row.active {
         return Err(Failure::new(StatusCode::CONFLICT, "the principal is disabled"));
     }
@@ -70,7 +71,7 @@ pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("secret_access_key".to_owned(), Value::String(made.secret.to_string()));
     }
-    Ok(Outcome::rows(vec![put(admin, &made.row, true)?], answer))
+    Ok(Outcome::rows(vec![admin.gateway.control.create(&made.row)?], answer))
 }
 
 pub(super) async fn list_credentials(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -85,31 +86,28 @@ pub(super) async fn list_credentials(admin: &Admin, call: &Call<'_>) -> Result<O
 
 pub(super) async fn revoke_credential(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let id = call.path.get(1).copied().unwrap_or("");
-    let row = admin.gateway.control.row::<CredentialRow>(id.as_bytes()).await?;
-    let mut row = row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such credential"))?;
-    row.active = false;
-    Ok(Outcome { forget: true, ..Outcome::rows(vec![put(admin, &row, false)?], credential_json(&row)) })
+    let known = admin.gateway.control.standing::<CredentialRow>(id.as_bytes()).await?;
+    let known = known.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such credential"))?;
+    let row = CredentialRow { active: false, ..known.row.clone() };
+    let rows = vec![admin.gateway.control.replace(&known, &row)?];
+    Ok(Outcome { then: Then::ForgetAccounts, ..Outcome::rows(rows, credential_json(&row)) })
 }
 
 /// A bucket's residency can be narrowed, never widened.
 pub(super) async fn narrow_bucket(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let name: BucketName = call.path.get(1).copied().unwrap_or("").parse().map_err(|_| bad("not a bucket name"))?;
-    let row = admin.gateway.control.bucket(&name).await?;
-    let row = row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such bucket"))?;
+    let known = admin.gateway.control.bucket(&name).await?;
+    let known = known.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such bucket"))?;
     let mut subdivisions = std::collections::BTreeSet::new();
     for code in texts(call, "subdivisions")? {
         subdivisions.insert(code.parse().map_err(|e| bad(&format!("{code:?} is no ISO 3166-2 code: {e}")))?);
     }
     let sites = texts(call, "sites")?.into_iter().collect();
     let inner = Residency::within_korea(subdivisions, sites).map_err(|e| bad(&e.to_string()))?;
-    let residency = row.residency.narrow(&inner).map_err(|e| Failure::new(StatusCode::CONFLICT, e.to_string()))?;
-    let row = admin.gateway.control.prove(BucketRow { residency, ..BucketRow::clone(&row) })?;
-    let answer = json!({ "bucket": row.name.to_string(), "residency": row.residency });
-    Ok(Outcome { change: Some(Change::UpdateBucket(row)), ..Outcome::answer(answer) })
-}
-
-fn put<R: ControlRow>(admin: &Admin, row: &R, only_if_absent: bool) -> Result<ControlPut, Failure> {
-    Ok(admin.gateway.control.put(row, only_if_absent)?)
+    let residency = known.residency.narrow(&inner).map_err(|e| Failure::new(StatusCode::CONFLICT, e.to_string()))?;
+    let update = admin.gateway.control.update(&known, BucketRow { residency, ..BucketRow::clone(&known) })?;
+    let answer = json!({ "bucket": update.row.name.to_string(), "residency": update.row.residency });
+    Ok(Outcome { buckets: vec![update], ..Outcome::answer(answer) })
 }
 
 /// The id of a tenant that is given by name or id.
@@ -126,13 +124,13 @@ pub(super) async fn tenant_id(admin: &Admin, name: &str) -> Result<TenantId, Fai
     id.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("no tenant {name:?}")))
 }
 
-async fn principal(admin: &Admin, id: &str) -> Result<PrincipalRow, Failure> {
+async fn principal(admin: &Admin, id: &str) -> Result<Standing<PrincipalRow>, Failure> {
     let id: PrincipalId = id.parse().map_err(|_| bad("the principal is named by its id"))?;
-    let row = admin.gateway.control.row::<PrincipalRow>(id.as_bytes()).await?;
+    let row = admin.gateway.control.standing::<PrincipalRow>(id.as_bytes()).await?;
     row.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such principal"))
 }
 
-fn name_of<'a>(call: &'a Call<'_>) -> Result<&'a str, Failure> {
+pub(super) fn name_of<'a>(call: &'a Call<'_>) -> Result<&'a str, Failure> {
     let name = call.text("name")?;
     if is_name(name) {
         Ok(name)
@@ -143,7 +141,8 @@ fn name_of<'a>(call: &'a Call<'_>) -> Result<&'a str, Failure> {
 
 fn role_of(call: &Call<'_>) -> Result<Role, Failure> {
     let Some(role) = call.body.get("role") else { return Ok(Role::Engineer) };
-    serde_json::from_value(role.clone()).map_err(|_| bad("the role is engineer or platform-administrator"))
+    serde_json::from_value(role.clone())
+        .map_err(|_| bad(&format!("the role is one of {}", Role::ALL.map(Role::name).join(", "))))
 }
 
 fn texts(call: &Call<'_>, field: &str) -> Result<Vec<String>, Failure> {
@@ -151,7 +150,7 @@ fn texts(call: &Call<'_>, field: &str) -> Result<Vec<String>, Failure> {
     serde_json::from_value(value.clone()).map_err(|_| bad(&format!("{field:?} is a list of texts")))
 }
 
-fn bad(why: &str) -> Failure {
+pub(super) fn bad(why: &str) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, why)
 }
 

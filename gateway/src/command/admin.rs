@@ -32,7 +32,7 @@ pub(super) enum Principal {
         /// Its tenant; none for a platform administrator.
         #[arg(long)]
         tenant: Option<String>,
-        /// `engineer` or `platform-administrator`.
+        /// `engineer`, `key-administrator` or `platform-administrator`.
         #[arg(long, default_value = "engineer")]
         role: String,
         #[command(flatten)]
@@ -278,12 +278,18 @@ impl AuditList {
     }
 }
 
-fn change(reach: &Reach, method: &str, path: &str, body: &Value, columns: &[(&str, &str)]) -> Result<(), CommandError> {
+pub(super) fn change(
+    reach: &Reach,
+    method: &str,
+    path: &str,
+    body: &Value,
+    columns: &[(&str, &str)],
+) -> Result<(), CommandError> {
     let answer = Client::new(reach)?.send(method, path, body)?;
     if reach.json { print(&answer.to_string()) } else { print(&render(columns, &[answer])) }
 }
 
-fn list(
+pub(super) fn list(
     reach: &Reach,
     path: &str,
     query: &[(&str, String)],

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::{CommandError, Reach};
+use super::{ADMIN_ACCESS_KEY, ADMIN_SECRET_KEY, CommandError, Reach};
 use crate::admin::signing::{self, NONCE, Signed};
 use crate::bootstrap::Bootstrap;
 use crate::clock;
@@ -36,11 +36,16 @@ impl Client {
             (None, None) => return Err(CommandError("name the server: --data DIR, or --bootstrap FILE".to_owned())),
         };
         let text = std::fs::read(&path).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
-        let bootstrap: Bootstrap =
+        let mut bootstrap: Bootstrap =
             serde_json::from_slice(&text).map_err(|e| CommandError(format!("{}: {e}", path.display())))?;
+        if let Some(access_key) = &reach.access_key_id {
+            access_key.clone_into(&mut bootstrap.admin_access_key_id);
+            bootstrap.admin_secret_access_key = std::env::var(ADMIN_SECRET_KEY)
+                .map_err(|_| CommandError(format!("the secret of {access_key} is to be in {ADMIN_SECRET_KEY}")))?;
+        }
         if bootstrap.admin_access_key_id.is_empty() {
             return Err(CommandError(format!(
-                "{} holds no administrator: give one that does by --bootstrap FILE",
+                "{} holds no administrator: give one that does by --bootstrap FILE, or {ADMIN_ACCESS_KEY} and {ADMIN_SECRET_KEY}",
                 path.display()
             )));
         }

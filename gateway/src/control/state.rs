@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use policy::id::TenantId;
 use policy::name::BucketName;
-use storage::catalog::{BucketRow, Catalog, ControlKind, ControlPut};
+use storage::catalog::{Before, BucketRow, BucketUpdate, Catalog, ControlKind, ControlPut};
 use subtle::ConstantTimeEq;
 
 use super::ControlRow;
@@ -31,6 +31,14 @@ impl Deref for Bucket {
     fn deref(&self) -> &BucketRow {
         &self.0
     }
+}
+
+/// A row as it stands: what is made from it takes its place, and no other's.
+#[derive(Debug)]
+pub struct Standing<R> {
+    /// The row.
+    pub row: R,
+    stored: Vec<u8>,
 }
 
 /// Reads control rows and buckets of one catalog, and makes what is stored of them.
@@ -90,20 +98,37 @@ impl ControlState {
         Ok(Some(self.proved(kind, id, &stored)?.to_vec()))
     }
 
-    /// The change that stores a row; `only_if_absent` refuses to overwrite.
+    /// One row, to be changed.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn standing<R: ControlRow>(&self, id: &[u8]) -> Result<Option<Standing<R>>, Error> {
+        let Some(stored) = self.catalog.control(R::KIND, id).await? else { return Ok(None) };
+        let row = decode(self.proved(R::KIND, id, &stored)?)?;
+        Ok(Some(Standing { row, stored }))
+    }
+
+    /// Stores a row where there is none.
     ///
     /// # Errors
     /// `Corrupt` when it cannot be encoded.
-    pub fn put<R: ControlRow>(&self, row: &R, only_if_absent: bool) -> Result<ControlPut, Error> {
-        let content = serde_json::to_vec(row).map_err(|e| Error::Corrupt(e.to_string()))?;
-        Ok(self.put_content(R::KIND, row.id(), &content, only_if_absent))
+    pub fn create<R: ControlRow>(&self, row: &R) -> Result<ControlPut, Error> {
+        Ok(self.put_content(R::KIND, row.id(), &encode(row)?, Before::Absent))
     }
 
-    /// As [`Self::put`], of a row that is no document.
+    /// Stores what a row becomes, if it still stands as it was read.
+    ///
+    /// # Errors
+    /// `Corrupt` when it cannot be encoded.
+    pub fn replace<R: ControlRow>(&self, standing: &Standing<R>, row: &R) -> Result<ControlPut, Error> {
+        Ok(self.put_content(R::KIND, row.id(), &encode(row)?, Before::Is(standing.stored.clone())))
+    }
+
+    /// Stores a row that is no document.
     #[must_use]
-    pub fn put_content(&self, kind: ControlKind, id: Vec<u8>, content: &[u8], only_if_absent: bool) -> ControlPut {
+    pub fn put_content(&self, kind: ControlKind, id: Vec<u8>, content: &[u8], before: Before) -> ControlPut {
         let value = [&self.proof(kind, &id, content), content].concat();
-        ControlPut { kind, id, value, only_if_absent }
+        ControlPut { kind, id, value, before }
     }
 
     /// The bucket of a name.
@@ -126,6 +151,14 @@ impl ControlState {
     ) -> Result<Vec<Bucket>, Error> {
         let rows = self.catalog.buckets(Some(tenant), after, limit).await?;
         rows.into_iter().map(|row| self.proved_bucket(row)).collect()
+    }
+
+    /// What a bucket becomes, if it still is as it was read.
+    ///
+    /// # Errors
+    /// `Catalog` when it cannot be encoded.
+    pub fn update(&self, bucket: &Bucket, row: BucketRow) -> Result<BucketUpdate, Error> {
+        Ok(BucketUpdate { row: self.prove(row)?, was: bucket.proof })
     }
 
     /// A bucket's row with its proof, to be stored.
@@ -207,6 +240,10 @@ fn forged(kind: &'static str, id: String) -> Error {
     Error::Forged { kind, id }
 }
 
+fn encode<R: ControlRow>(row: &R) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(row).map_err(|e| Error::Corrupt(e.to_string()))
+}
+
 pub(crate) fn decode<R: ControlRow>(content: &[u8]) -> Result<R, Error> {
     serde_json::from_slice(content).map_err(|e| Error::Corrupt(format!("control row: {e}")))
 }
@@ -258,8 +295,8 @@ mod tests {
         };
         let (ours, other) = (state([1; 32]), state([2; 32]));
         let (a, b) = (tenant("a"), tenant("b"));
-        let puts = vec![ours.put(&a, true).unwrap(), ours.put(&b, true).unwrap()];
-        commit(&*catalog, Change::PutControl(puts.clone())).await;
+        let puts = vec![ours.create(&a).unwrap(), ours.create(&b).unwrap()];
+        commit(&*catalog, Change::PutControl { rows: puts.clone(), buckets: Vec::new() }).await;
         for name in ["barley", "millet"] {
             commit(&*catalog, Change::CreateBucket(ours.prove(bucket(name)).unwrap())).await;
         }
@@ -272,8 +309,8 @@ mod tests {
         // The same bytes under another id, under another kind, and with one bit changed.
         let value = &puts[0].value;
         for (kind, id) in [(ControlKind::Tenant, b.id()), (ControlKind::Principal, a.id())] {
-            let moved = ControlPut { kind, id, value: value.clone(), only_if_absent: false };
-            commit(&*catalog, Change::PutControl(vec![moved])).await;
+            let moved = ControlPut { kind, id, value: value.clone(), before: Before::Any };
+            commit(&*catalog, Change::PutControl { rows: vec![moved], buckets: Vec::new() }).await;
         }
         assert!(matches!(ours.row::<TenantRow>(&b.id()).await, Err(Error::Forged { .. })));
         assert!(matches!(ours.rows::<TenantRow>(9, |_| true).await, Err(Error::Forged { .. })));

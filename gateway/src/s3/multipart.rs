@@ -22,7 +22,7 @@ use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::BucketKey;
+use crate::keys::{BucketKey, Gate};
 use crate::seal::key::random;
 use crate::seal::value::PartFacts;
 use crate::seal::{SealError, VersionKey};
@@ -67,6 +67,8 @@ pub(super) struct OpenUpload {
     pub checksum: UploadChecksum,
     /// Of the object that it will make.
     pub metadata: ObjectMetadata,
+    /// Of the tenant key that it hangs on.
+    gate: Arc<Gate>,
 }
 
 impl OpenUpload {
@@ -81,7 +83,8 @@ impl OpenUpload {
             metrics::counter!("gotgan_rows_refused_total").increment(1);
             tracing::error!(bucket = %bucket.id, upload = %row.id, %error, "the row of an upload does not open");
         })?;
-        Ok(Self { checksum: decode(&row.checksum)?, metadata: ObjectMetadata::decode(&metadata)?, row, key })
+        let (checksum, metadata) = (decode(&row.checksum)?, ObjectMetadata::decode(&metadata)?);
+        Ok(Self { checksum, metadata, row, key, gate: Arc::clone(&bucket_key.gate) })
     }
 
     fn facts<'a>(&self, modified: UtcMillis, body: &'a ManifestBody) -> PartFacts<'a> {
@@ -131,7 +134,7 @@ pub(super) async fn create_multipart_upload(
         key,
         initiated: clock::now(),
         initiator: call.admitted.account.actor.principal,
-        envelope: bucket_key.wrap(&version_key, *id.as_bytes()).map_err(Error::from)?,
+        envelope: bucket_key.wrap(&version_key, *id.as_bytes())?,
         metadata: Vec::new(),
         checksum: encode(&checksum)?,
     };

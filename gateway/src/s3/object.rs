@@ -17,7 +17,7 @@ use super::put::{decode, object_key};
 use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::BucketKey;
+use crate::keys::{BucketKey, Gate};
 use crate::opened::{InlineBodies, OpenedVersion};
 use crate::read::Source;
 use crate::seal::value::{ManifestFacts, Owner};
@@ -28,6 +28,7 @@ pub(super) struct OpenObject {
     pub values: ListValues,
     pub metadata: ObjectMetadata,
     inline: InlineBodies,
+    gate: Arc<Gate>,
 }
 
 /// Looks an object up and opens everything about it but its bytes.
@@ -112,7 +113,8 @@ fn open(
 ) -> Result<OpenObject, Error> {
     let values = open_values(bucket, bucket_key, name.as_bytes(), &version.current)?;
     let metadata = version.key.open_metadata(&owner(bucket, name, &version.row), &version.row.metadata)?;
-    Ok(OpenObject { metadata: ObjectMetadata::decode(&metadata)?, version, values, inline })
+    let gate = Arc::clone(&bucket_key.gate);
+    Ok(OpenObject { metadata: ObjectMetadata::decode(&metadata)?, version, values, inline, gate })
 }
 
 /// Opens the manifest, which proves the list of bodies and the list values; gives its content.
@@ -182,6 +184,7 @@ impl OpenObject {
             version: self.version,
             inline: self.inline,
             guard: Some(gateway.reads.open()),
+            gate: self.gate,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 
 use super::key::SecretKey;
 use super::{FORMAT, MAGIC, SealError};
@@ -11,11 +12,13 @@ use super::{FORMAT, MAGIC, SealError};
 pub const TAG: usize = 16;
 
 /// AEAD, derivation and wrap, chosen per tenant key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Suite {
     /// AES-256-GCM, SP 800-108 counter mode with HMAC-SHA-256. The default.
+    #[serde(rename = "AES-256-GCM")]
     Aes256Gcm,
     /// ChaCha20-Poly1305 (RFC 8439), the same derivation.
+    #[serde(rename = "CHACHA20-POLY1305")]
     ChaCha20Poly1305,
 }
 
@@ -26,6 +29,15 @@ impl Suite {
         match self {
             Self::Aes256Gcm => 1,
             Self::ChaCha20Poly1305 => 2,
+        }
+    }
+
+    /// The name of its AEAD, as administrators give it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm => "AES-256-GCM",
+            Self::ChaCha20Poly1305 => "CHACHA20-POLY1305",
         }
     }
 

@@ -5,7 +5,7 @@ use crate::id::PrincipalId;
 use crate::operation::AdminOperation;
 use crate::place::{Assurance, Place};
 
-const MINE: TenantId = TenantId::from_bytes([1; 16]);
+pub(super) const MINE: TenantId = TenantId::from_bytes([1; 16]);
 const OTHER: TenantId = TenantId::from_bytes([2; 16]);
 
 fn engineer(tenant: TenantId) -> Actor {
@@ -13,14 +13,19 @@ fn engineer(tenant: TenantId) -> Actor {
 }
 
 fn administrator() -> Actor {
-    Actor { tenant: None, role: Role::PlatformAdministrator, ..engineer(MINE) }
+    actor(Role::PlatformAdministrator)
 }
 
-fn bucket(tenant: TenantId) -> BucketFacts {
+/// A principal with a role, of the tenant if it is a role of tenants.
+pub(super) fn actor(role: Role) -> Actor {
+    Actor { tenant: role.is_of_a_tenant().then_some(MINE), role, ..engineer(MINE) }
+}
+
+pub(super) fn bucket(tenant: TenantId) -> BucketFacts {
     BucketFacts { id: BucketId::from_bytes([4; 16]), tenant, residency: Residency::korea() }
 }
 
-fn place(country: &str) -> VerifiedPlace {
+pub(super) fn place(country: &str) -> VerifiedPlace {
     VerifiedPlace::known(Place {
         country: country.parse().unwrap(),
         subdivision: None,
@@ -31,7 +36,7 @@ fn place(country: &str) -> VerifiedPlace {
     })
 }
 
-fn ask<'a>(
+pub(super) fn ask<'a>(
     operation: Operation,
     actor: Option<&'a Actor>,
     bucket: Option<&'a BucketFacts>,
@@ -122,6 +127,25 @@ fn the_admin_api_is_for_platform_administrators() {
     let operation = Operation::Admin(AdminOperation::TenantCreate);
     assert!(decide(&ask(operation, Some(&administrator()), None, &[])).is_ok());
     assert_eq!(decide(&ask(operation, Some(&engineer(MINE)), None, &[])).unwrap_err().rule(), rules::ADMIN_ROLE.id);
+}
+
+#[test]
+fn keys_are_for_key_administrators_of_the_tenant() {
+    let operation = Operation::Admin(AdminOperation::KeyRotate);
+    let keeper = actor(Role::KeyAdministrator);
+    assert_eq!(decide(&ask(operation, Some(&keeper), None, &[])).unwrap().tenant(), Some(MINE));
+    let denial = decide(&ask(operation, Some(&engineer(MINE)), None, &[])).unwrap_err();
+    assert!(denial.rule() == rules::KEY_ROLE.id && denial.told_to_caller());
+    let denial = decide(&ask(operation, Some(&administrator()), None, &[])).unwrap_err();
+    assert!(denial.rule() == rules::KEY_ROLE.id && !denial.told_to_caller());
+    // A role of tenants without a tenant, and the other way round.
+    for stray in [Actor { tenant: None, ..keeper.clone() }, Actor { tenant: Some(MINE), ..administrator() }] {
+        let operations = AdminOperation::ALL.iter().map(|operation| Operation::Admin(*operation));
+        assert!(operations.into_iter().all(|operation| decide(&ask(operation, Some(&stray), None, &[])).is_err()));
+    }
+    let (mine, places) = (bucket(MINE), [place("KR")]);
+    let denial = decide(&ask(Operation::GetObject, Some(&keeper), Some(&mine), &places)).unwrap_err();
+    assert_eq!(denial.rule(), rules::OBJECT_ROLE.id);
 }
 
 #[test]

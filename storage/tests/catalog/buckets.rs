@@ -1,7 +1,7 @@
 //! Buckets: one name, one bucket, and none that goes while something is put into it.
 
 use policy::id::BucketId;
-use storage::catalog::{Catalog, Change, Precondition, Refusal};
+use storage::catalog::{BucketRow, BucketUpdate, Catalog, Change, Precondition, Refusal};
 
 use crate::backend::Backend;
 use crate::rows::{bucket, commit, id, key, put, race, tenant, upload, without_record};
@@ -25,7 +25,16 @@ pub async fn a_name_belongs_to_whoever_was_first(backend: &impl Backend) {
     let other = BucketId::from_bytes(id(99));
     let mut taken = (*kept).clone();
     taken.id = other;
-    assert_eq!(commit(&*catalog, Change::UpdateBucket(taken)).await, Err(Refusal::BucketGone));
+    let update = |row: &BucketRow, was| Change::PutControl {
+        rows: Vec::new(),
+        buckets: vec![BucketUpdate { row: row.clone(), was }],
+    };
+    assert_eq!(commit(&*catalog, update(&taken, kept.proof)).await, Err(Refusal::BucketGone));
+    let narrower = BucketRow { proof: [1; 32], ..(*kept).clone() };
+    commit(&*catalog, update(&narrower, kept.proof)).await.unwrap();
+    let made_from_the_old_one = BucketRow { proof: [2; 32], ..(*kept).clone() };
+    assert_eq!(commit(&*catalog, update(&made_from_the_old_one, kept.proof)).await, Err(Refusal::Changed));
+    assert_eq!(catalog.bucket(&kept.name).await.unwrap().unwrap().proof, narrower.proof);
     assert_eq!(commit(&*catalog, Change::DeleteBucket { bucket: other }).await, Err(Refusal::BucketGone));
     commit(&*catalog, Change::DeleteBucket { bucket: kept.id }).await.unwrap();
     assert!(catalog.bucket(&kept.name).await.unwrap().is_none());

@@ -7,8 +7,8 @@ use policy::id::{BodyId, BucketId, TenantId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
 use ring::digest::{SHA256, digest};
 use storage::catalog::{
-    After, BucketRow, Change, ControlKind, ControlPut, CurrentRow, GarbageRow, ListQuery, Location, NewBody, PartRow,
-    Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow, VersionRow,
+    After, Before, BucketRow, BucketUpdate, Change, ControlKind, ControlPut, CurrentRow, GarbageRow, ListQuery,
+    Location, NewBody, PartRow, Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow, VersionRow,
 };
 use storage::log::{LogEntry, LogPosition, Record, leaf_hash};
 
@@ -104,10 +104,6 @@ impl Model {
                 Some(taken) => Err(Refusal::BucketExists { owner: taken.tenant }),
                 None => Ok(self.keep_bucket(row)),
             },
-            Change::UpdateBucket(row) => match self.buckets.get(&row.name) {
-                Some(known) if known.id == row.id => Ok(self.keep_bucket(row)),
-                _ => Err(Refusal::BucketGone),
-            },
             Change::DeleteBucket { bucket } => self.delete_bucket(*bucket),
             Change::PutVersion(put) => self.put_version(put, sequence),
             Change::DeleteVersion { bucket, key, precondition } => {
@@ -129,7 +125,7 @@ impl Model {
                 self.drop_upload(at, &[], sequence)?;
                 Ok(Effect { digest, ..Effect::default() })
             }
-            Change::PutControl(rows) => self.put_control(rows),
+            Change::PutControl { rows, buckets } => self.put_control(rows, buckets),
             Change::Condemn(body) => match self.bodies.get(body) {
                 Some(Held::Live { .. } | Held::Released) => Err(Refusal::Exists),
                 _ => {
@@ -265,15 +261,30 @@ impl Model {
         Ok(bodies)
     }
 
-    fn put_control(&mut self, rows: &[ControlPut]) -> Outcome {
-        if rows.iter().any(|r| r.only_if_absent && self.controls.contains_key(&(r.kind as u8, r.id.clone()))) {
-            return Err(Refusal::Exists);
+    fn put_control(&mut self, rows: &[ControlPut], buckets: &[BucketUpdate]) -> Outcome {
+        for row in rows {
+            let known = self.controls.get(&(row.kind as u8, row.id.clone()));
+            match &row.before {
+                Before::Any => {}
+                Before::Absent if known.is_some() => return Err(Refusal::Exists),
+                Before::Is(before) if known != Some(before) => return Err(Refusal::Changed),
+                Before::Absent | Before::Is(_) => {}
+            }
+        }
+        for update in buckets {
+            let known = self.buckets.get(&update.row.name).filter(|known| known.id == update.row.id);
+            if known.ok_or(Refusal::BucketGone)?.proof != update.was {
+                return Err(Refusal::Changed);
+            }
         }
         for row in rows {
             self.controls.insert((row.kind as u8, row.id.clone()), row.value.clone());
         }
-        let values: Vec<u8> = rows.iter().flat_map(|row| row.value.clone()).collect();
-        let digest = digest(&SHA256, &values).as_ref().try_into().unwrap();
+        let mut digested: Vec<u8> = rows.iter().flat_map(|row| row.value.clone()).collect();
+        for update in buckets {
+            digested.extend(self.keep_bucket(&update.row).digest.unwrap());
+        }
+        let digest = digest(&SHA256, &digested).as_ref().try_into().unwrap();
         Ok(Effect { digest: Some(digest), ..Effect::default() })
     }
 

@@ -6,8 +6,8 @@ use policy::name::ObjectKey;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use storage::catalog::{
-    After, Change, Commit, ControlKind, ControlPut, GarbageRow, ListQuery, Location, NewBody, Precondition, PutVersion,
-    UploadQuery,
+    After, Before, BucketUpdate, Change, Commit, ControlKind, ControlPut, GarbageRow, ListQuery, Location, NewBody,
+    Precondition, PutVersion, UploadQuery,
 };
 
 use crate::model::{Held, Model};
@@ -49,7 +49,7 @@ pub enum Step {
 pub enum Ask {
     Nothing,
     CreateBucket { name: u8, tenant: u8 },
-    UpdateBucket { bucket: u8, name: u8 },
+    UpdateBucket { bucket: u8, name: u8, stale: bool },
     DeleteBucket { bucket: u8 },
     Put { bucket: u8, key: u8, when: When, inline: Vec<bool>, shared: Option<u8>, taken: Option<u8> },
     Complete { upload: u8, when: When, kept: u8, shared: Option<u8> },
@@ -58,7 +58,7 @@ pub enum Ask {
     CreateUpload { bucket: u8, key: u8 },
     PutPart { upload: u8, number: u8, inline: bool, taken: Option<u8> },
     Abort { upload: u8 },
-    Control { rows: Vec<(u8, u8, bool)> },
+    Control { rows: Vec<(u8, u8, When)> },
     Condemn { body: u8 },
     Forget { garbage: u8, condemned: u8 },
 }
@@ -103,7 +103,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         1 => Just(Ask::Nothing),
         2 => (n(), n()).prop_map(|(name, tenant)| Ask::CreateBucket { name, tenant }),
-        1 => (n(), n()).prop_map(|(bucket, name)| Ask::UpdateBucket { bucket, name }),
+        2 => (n(), n(), any::<bool>()).prop_map(|(bucket, name, stale)| Ask::UpdateBucket { bucket, name, stale }),
         2 => n().prop_map(|bucket| Ask::DeleteBucket { bucket }),
         10 => (n(), n(), when(), vec(any::<bool>(), 0..3), some(), some()).prop_map(
             |(bucket, key, when, inline, shared, taken)| Ask::Put { bucket, key, when, inline, shared, taken }
@@ -116,7 +116,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         5 => (n(), 1..5_u8, any::<bool>(), some())
             .prop_map(|(upload, number, inline, taken)| Ask::PutPart { upload, number, inline, taken }),
         1 => n().prop_map(|upload| Ask::Abort { upload }),
-        2 => vec((n(), 0..4_u8, any::<bool>()), 1..4).prop_map(|rows| Ask::Control { rows }),
+        2 => vec((n(), 0..4_u8, when()), 1..4).prop_map(|rows| Ask::Control { rows }),
         2 => n().prop_map(|body| Ask::Condemn { body }),
         2 => (0..4_u8, 0..4_u8).prop_map(|(garbage, condemned)| Ask::Forget { garbage, condemned }),
     ]
@@ -185,10 +185,13 @@ impl Resolver {
             Ask::CreateBucket { name, tenant: of } => {
                 Change::CreateBucket(bucket(self.next(), pick(&BUCKETS, *name), tenant(of % 2)))
             }
-            Ask::UpdateBucket { bucket: which, name } => {
+            Ask::UpdateBucket { bucket: which, name, stale } => {
                 let mut row = bucket(self.next(), pick(&BUCKETS, *name), tenant(0));
+                let was = model.buckets.get(&row.name).map_or([0; 32], |known| known.proof);
                 row.id = known_bucket(model, *which);
-                Change::UpdateBucket(row)
+                row.proof[..16].copy_from_slice(&self.next().to_be_bytes());
+                let was = if *stale { [9; 32] } else { was };
+                Change::PutControl { rows: Vec::new(), buckets: vec![BucketUpdate { row, was }] }
             }
             Ask::DeleteBucket { bucket } => Change::DeleteBucket { bucket: known_bucket(model, *bucket) },
             Ask::Put { .. } | Ask::Complete { .. } => self.put(model, ask),
@@ -218,7 +221,10 @@ impl Resolver {
                 let (bucket, key, upload) = known_upload(model, *upload);
                 Change::AbortUpload { bucket, key, upload }
             }
-            Ask::Control { rows } => Change::PutControl(rows.iter().map(|row| self.control(*row)).collect()),
+            Ask::Control { rows } => Change::PutControl {
+                rows: rows.iter().map(|row| self.control(model, *row)).collect(),
+                buckets: Vec::new(),
+            },
             Ask::Condemn { body } => Change::Condemn(any_body(model, *body)),
             Ask::Forget { garbage, condemned } => forget(model, *garbage, *condemned),
         }
@@ -231,9 +237,15 @@ impl Resolver {
         taken.map_or(fresh, |id| new_body(id, location(model, id)))
     }
 
-    fn control(&mut self, (kind, id, only_if_absent): (u8, u8, bool)) -> ControlPut {
-        let value = self.next().to_be_bytes().to_vec();
-        ControlPut { kind: pick(&KINDS, kind), id: vec![id; usize::from(id)], value, only_if_absent }
+    fn control(&mut self, model: &Model, (kind, id, when): (u8, u8, When)) -> ControlPut {
+        let (kind, id) = (pick(&KINDS, kind), vec![id; usize::from(id)]);
+        let before = match (when, model.controls.get(&(kind as u8, id.clone()))) {
+            (When::Always, _) => Before::Any,
+            (When::Absent, _) | (When::Unchanged, None) => Before::Absent,
+            (When::Unchanged, Some(known)) => Before::Is(known.clone()),
+            (When::Other, _) => Before::Is(vec![0]),
+        };
+        ControlPut { kind, id, value: self.next().to_be_bytes().to_vec(), before }
     }
 
     /// A version of new bodies, shared ones and parts.

@@ -86,6 +86,7 @@ async fn keep_part(
     let sealed = upload.seal_values(modified, &received.manifest, &values)?;
     let part = PartRow { number, modified, size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
+    upload.gate.pass()?;
     let change = Change::PutPart {
         bucket: bucket.id,
         key: upload.row.key.clone(),

@@ -14,8 +14,8 @@ use super::Shared;
 use super::writer::{SEQUENCE_KEY, synced, unread};
 use crate::catalog::rows::encode;
 use crate::catalog::{
-    BodyRow, BucketRow, CatalogError, Change, CommitError, ControlPut, CurrentRow, PartRow, Refusal, UploadRow,
-    VersionRow, keys,
+    Before, BodyRow, BucketRow, BucketUpdate, CatalogError, Change, CommitError, ControlPut, CurrentRow, PartRow,
+    Refusal, UploadRow, VersionRow, keys,
 };
 use crate::log::LogPosition;
 
@@ -51,7 +51,7 @@ pub(super) struct Batch<'a> {
     pub(super) unreadable: HashSet<BodyId>,
     pub(super) uploads: Overlay<Vec<u8>, UploadRow>,
     pub(super) parts: Overlay<(UploadId, u32), PartRow>,
-    pub(super) controls: Overlay<Vec<u8>, ()>,
+    pub(super) controls: Overlay<Vec<u8>, Vec<u8>>,
     pub(super) buckets: Overlay<BucketName, Arc<BucketRow>>,
 }
 
@@ -105,7 +105,6 @@ impl<'a> Batch<'a> {
         match change {
             Change::None => Ok(Applied::default()),
             Change::CreateBucket(row) => self.create_bucket(row),
-            Change::UpdateBucket(row) => self.update_bucket(row),
             Change::DeleteBucket { bucket } => self.delete_bucket(bucket),
             Change::PutVersion(put) => self.put_version(*put, sequence),
             Change::DeleteVersion { bucket, key, precondition } => {
@@ -118,7 +117,7 @@ impl<'a> Batch<'a> {
                 self.put_part((bucket, &key, upload), part, new_body, sequence)
             }
             Change::AbortUpload { bucket, key, upload } => self.abort_upload(bucket, &key, upload, sequence),
-            Change::PutControl(rows) => self.put_control(rows),
+            Change::PutControl { rows, buckets } => self.put_control(rows, buckets),
             Change::Condemn(body) => self.condemn(body),
             Change::Forget(rows) => self.forget(&rows),
         }
@@ -131,10 +130,13 @@ impl<'a> Batch<'a> {
         self.keep_bucket(row)
     }
 
-    fn update_bucket(&mut self, row: BucketRow) -> Outcome<Applied> {
-        match self.bucket_named(&row.name) {
-            Some(known) if known.id == row.id => self.keep_bucket(row),
-            _ => refuse(Refusal::BucketGone),
+    /// Whether a bucket is still as an update of it supposes.
+    fn unchanged(&self, update: &BucketUpdate) -> Outcome<()> {
+        match self.bucket_named(&update.row.name) {
+            Some(known) if known.id != update.row.id => refuse(Refusal::BucketGone),
+            Some(known) if known.proof != update.was => refuse(Refusal::Changed),
+            Some(_) => Ok(()),
+            None => refuse(Refusal::BucketGone),
         }
     }
 
@@ -160,26 +162,43 @@ impl<'a> Batch<'a> {
         Ok(Applied::row(removed))
     }
 
-    fn put_control(&mut self, rows: Vec<ControlPut>) -> Outcome<Applied> {
+    fn put_control(&mut self, rows: Vec<ControlPut>, buckets: Vec<BucketUpdate>) -> Outcome<Applied> {
+        rows.iter().try_for_each(|row| self.stands(row))?;
+        buckets.iter().try_for_each(|update| self.unchanged(update))?;
         let family = self.shared.control_cf().map_err(unread)?;
-        for row in rows.iter().filter(|row| row.only_if_absent) {
-            let key = keys::control(row.kind, &row.id);
-            let known = match self.controls.get(&key) {
-                Some(known) => known.is_some(),
-                None => self.shared.get(family, &key, &ReadOptions::default()).map_err(unread)?.is_some(),
-            };
-            if known {
-                return refuse(Refusal::Exists);
-            }
-        }
         let mut context = Context::new(&SHA256);
         for row in rows {
             let key = keys::control(row.kind, &row.id);
             context.update(&row.value);
             self.write.put_cf(family, &key, &row.value);
-            self.controls.insert(key, Some(()));
+            self.controls.insert(key, Some(row.value));
+        }
+        for update in buckets {
+            let kept = self.keep_bucket(update.row)?;
+            context.update(&kept.digest.unwrap_or_default());
         }
         Ok(Applied::row(finished(context)))
+    }
+
+    /// Whether what must stand in the place of a control row does.
+    fn stands(&self, row: &ControlPut) -> Outcome<()> {
+        if row.before == Before::Any {
+            return Ok(());
+        }
+        let key = keys::control(row.kind, &row.id);
+        let known = match self.controls.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let family = self.shared.control_cf().map_err(unread)?;
+                self.shared.get(family, &key, &ReadOptions::default()).map_err(unread)?.map(|value| value.to_vec())
+            }
+        };
+        match (&row.before, known) {
+            (Before::Absent, Some(_)) => refuse(Refusal::Exists),
+            (Before::Is(_), None) => refuse(Refusal::Changed),
+            (Before::Is(before), Some(known)) if *before != known => refuse(Refusal::Changed),
+            _ => Ok(()),
+        }
     }
 
     fn put<T: Serialize>(

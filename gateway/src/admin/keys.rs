@@ -1,0 +1,210 @@
+//! Tenant keys, as their key administrators manage them. Each request is for the tenant of whoever asks.
+
+use http::StatusCode;
+use policy::id::{KeyId, TenantId};
+use policy::name::BucketName;
+use serde_json::{Value, json};
+use storage::catalog::{BucketUpdate, ControlKind};
+
+use super::accounts::{bad, name_of};
+use super::{Admin, Call, Failure, Outcome, Then};
+use crate::accounts::new_key;
+use crate::clock::{now, rfc3339};
+use crate::control::{KeyState, Standing, TenantKeyRow, TenantRow};
+use crate::error::Error;
+use crate::seal::Suite;
+
+/// Keys of one tenant.
+const KEYS_MAX: usize = 1000;
+/// Buckets that are read at once.
+const PAGE: usize = 256;
+/// Characters of a reason.
+const REASON_MAX: usize = 500;
+
+pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let (tenant, name) = (tenant(call)?, name_of(call)?);
+    let suite = match call.body.get("algorithm") {
+        None => Suite::Aes256Gcm,
+        Some(name) => serde_json::from_value(name.clone())
+            .map_err(|_| bad("the algorithm is AES-256-GCM or CHACHA20-POLY1305"))?,
+    };
+    if keys_of(admin, tenant).await?.len() >= KEYS_MAX {
+        return Err(Failure::new(
+            StatusCode::CONFLICT,
+            format!("the tenant has {KEYS_MAX} keys, and may not have more"),
+        ));
+    }
+    let row = admin.gateway.keys.new_key(tenant, name, suite, now()).map_err(Error::from)?;
+    let rows = new_key(&admin.gateway.control, &row)?.to_vec();
+    Ok(about(&row, Outcome::rows(rows, key_json(&row, None)))?)
+}
+
+pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let tenant = tenant(call)?;
+    let default = of_tenant(admin, tenant).await?.row.key;
+    let keys = keys_of(admin, tenant).await?;
+    let keys: Vec<Value> = keys.iter().map(|row| key_json(row, Some(default))).collect();
+    Ok(Outcome::answer(json!({ "keys": keys })))
+}
+
+/// One key with its versions and the buckets that hang on it.
+pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let row = key(admin, call).await?.row;
+    let default = of_tenant(admin, row.tenant).await?.row.key;
+    let mut buckets = Vec::new();
+    let mut after: Option<BucketName> = None;
+    loop {
+        let page = admin.gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        for bucket in &page {
+            if admin.gateway.keys.hangs_on(bucket, row.id).map_err(Error::from)? {
+                buckets.push(bucket.name.to_string());
+            }
+        }
+    }
+    let versions: Vec<Value> = row
+        .versions
+        .iter()
+        .map(|v| json!({ "version": v.number, "created": rfc3339(v.created), "fingerprint": v.fingerprint }))
+        .collect();
+    let mut answer = key_json(&row, Some(default));
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("versions".to_owned(), Value::Array(versions));
+        fields.insert("buckets".to_owned(), json!(buckets));
+    }
+    Ok(about(&row, Outcome::answer(answer))?)
+}
+
+/// A new version, and every bucket key that hangs on the key wrapped by it, in one commit. Objects stay as they are.
+pub(super) async fn rotate(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let known = key(admin, call).await?;
+    active(&known.row)?;
+    let row = admin.gateway.keys.rotated(&known.row, now()).map_err(Error::from)?;
+    let buckets = rewrapped(admin, &row).await?;
+    let mut answer = key_json(&row, None);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("buckets_wrapped_anew".to_owned(), json!(buckets.len()));
+    }
+    let rows = vec![admin.gateway.control.replace(&known, &row)?];
+    Ok(about(&row, Outcome { buckets, ..Outcome::rows(rows, answer) })?)
+}
+
+async fn rewrapped(admin: &Admin, row: &TenantKeyRow) -> Result<Vec<BucketUpdate>, Error> {
+    let gateway = &admin.gateway;
+    let mut updates = Vec::new();
+    let mut after: Option<BucketName> = None;
+    loop {
+        let page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(updates) };
+        after = Some(last.name.clone());
+        for bucket in &page {
+            if let Some(changed) = gateway.keys.rewrapped(bucket, row)? {
+                updates.push(gateway.control.update(bucket, changed)?);
+            }
+        }
+        // A page takes milliseconds: others have their turn.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// From its commit on nothing that hangs on the key is opened or sealed.
+pub(super) async fn suspend(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let known = key(admin, call).await?;
+    let reason = call.text("reason")?.trim();
+    if reason.is_empty() || reason.chars().count() > REASON_MAX {
+        return Err(bad(&format!("a suspension needs a reason of 1 to {REASON_MAX} characters")));
+    }
+    active(&known.row)?;
+    let state = KeyState::Suspended { since: now(), reason: reason.to_owned() };
+    let id = known.row.id;
+    Ok(Outcome { then: Then::Suspend(id), ..set(admin, &known, state)? })
+}
+
+pub(super) async fn resume(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let known = key(admin, call).await?;
+    match known.row.state {
+        KeyState::Active => Err(Failure::new(StatusCode::CONFLICT, "the key is not suspended")),
+        KeyState::Suspended { .. } => set(admin, &known, KeyState::Active),
+    }
+}
+
+/// New buckets hang on it from then on.
+pub(super) async fn make_default(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let row = key(admin, call).await?.row;
+    active(&row)?;
+    let known = of_tenant(admin, row.tenant).await?;
+    let changed = TenantRow { key: row.id, ..known.row.clone() };
+    let rows = vec![admin.gateway.control.replace(&known, &changed)?];
+    Ok(about(&row, Outcome::rows(rows, key_json(&row, Some(row.id))))?)
+}
+
+fn set(admin: &Admin, known: &Standing<TenantKeyRow>, state: KeyState) -> Result<Outcome, Failure> {
+    let row = TenantKeyRow { state, ..known.row.clone() };
+    let rows = vec![admin.gateway.control.replace(known, &row)?];
+    Ok(about(&row, Outcome::rows(rows, key_json(&row, None)))?)
+}
+
+/// Its record names the key.
+fn about(row: &TenantKeyRow, outcome: Outcome) -> Result<Outcome, Error> {
+    Ok(Outcome { key: Some((row.id, row.current()?.number)), ..outcome })
+}
+
+fn active(row: &TenantKeyRow) -> Result<(), Failure> {
+    match row.state {
+        KeyState::Active => Ok(()),
+        KeyState::Suspended { .. } => Err(Failure::new(StatusCode::CONFLICT, "the key is suspended: resume it first")),
+    }
+}
+
+fn tenant(call: &Call<'_>) -> Result<TenantId, Error> {
+    call.tenant.ok_or(Error::Missing("tenant"))
+}
+
+async fn of_tenant(admin: &Admin, tenant: TenantId) -> Result<Standing<TenantRow>, Error> {
+    admin.gateway.control.standing(tenant.as_bytes()).await?.ok_or(Error::Missing("tenant"))
+}
+
+async fn keys_of(admin: &Admin, tenant: TenantId) -> Result<Vec<TenantKeyRow>, Error> {
+    admin.gateway.control.rows(KEYS_MAX, |row: &TenantKeyRow| row.tenant == tenant).await
+}
+
+/// The key that the path names, by name or id. One of another tenant is not there.
+async fn key(admin: &Admin, call: &Call<'_>) -> Result<Standing<TenantKeyRow>, Failure> {
+    let (tenant, named) = (tenant(call)?, call.path.get(1).copied().unwrap_or(""));
+    let control = &admin.gateway.control;
+    let by_name = control.content(ControlKind::KeyName, &TenantKeyRow::name_id(tenant, named)).await?;
+    let by_name = by_name.and_then(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).map(KeyId::from_bytes);
+    let known = match by_name.or_else(|| named.parse().ok()) {
+        Some(id) => control.standing::<TenantKeyRow>(id.as_bytes()).await?,
+        None => None,
+    };
+    known
+        .filter(|known| known.row.tenant == tenant)
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no key {named:?}")))
+}
+
+fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
+    let current = row.versions.last();
+    let (state, since, reason) = match &row.state {
+        KeyState::Active => ("active", None, None),
+        KeyState::Suspended { since, reason } => ("suspended", Some(rfc3339(*since)), Some(reason)),
+    };
+    let mut out = json!({
+        "id": row.id.to_string(),
+        "name": row.name,
+        "state": state,
+        "algorithm": row.suite.name(),
+        "provider": "sealed-file",
+        "created": rfc3339(row.created),
+        "version": current.map(|v| v.number),
+        "rotated": current.map(|v| rfc3339(v.created)),
+        "fingerprint": current.map(|v| v.fingerprint.clone()),
+    });
+    if let Some(fields) = out.as_object_mut() {
+        fields.extend(default.map(|id| ("default".to_owned(), json!(id == row.id))));
+        fields.extend(since.map(|since| ("suspended_since".to_owned(), json!(since))));
+        fields.extend(reason.map(|reason| ("reason".to_owned(), json!(reason))));
+    }
+    out
+}

@@ -1,0 +1,257 @@
+//! Tenant keys: made, rotated, suspended and resumed by who manages them, and by nobody else.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use integration_tests::clock::until;
+use integration_tests::noise::body;
+use integration_tests::server::binary;
+use integration_tests::wire::Wire;
+use integration_tests::{Account, Answer, Client, Server, Store};
+
+const SUSPENDED: &str = "KMS.DisabledException";
+
+/// A tenant's key administrator at work.
+struct Keeper {
+    server: Server,
+    account: Account,
+}
+
+impl Keeper {
+    fn new(server: Server, tenant: &str) -> Self {
+        let account = server.make_account_as(tenant, "keeper", "key-administrator");
+        Self { server, account }
+    }
+
+    fn key(&self, arguments: &[&str]) -> serde_json::Value {
+        self.server.json_as(&self.account, &[&["key"], arguments].concat())
+    }
+
+    fn suspend(&self, key: &str) {
+        let done = self.key(&["suspend", key, "--reason", "an order of the court", "--confirm", key]);
+        assert_eq!(
+            (done["state"].as_str(), done["reason"].as_str()),
+            (Some("suspended"), Some("an order of the court"))
+        );
+    }
+
+    fn refused(&self, arguments: &[&str], why: &str) {
+        let output = self.server.try_command_as(&self.account, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(why), "{arguments:?}: {said}");
+    }
+
+    fn s3(&self) -> Client {
+        self.server.client()
+    }
+}
+
+#[test]
+fn a_rotation_leaves_every_object_as_it_is() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    let s3 = keeper.s3();
+    for bucket in ["one", "two"] {
+        s3.make_bucket(bucket);
+        s3.put(bucket, "small", "v").done();
+        s3.put(bucket, "large", body(1, 5 << 20)).done();
+    }
+    let upload = s3.begin("one", "parts");
+    let part = s3.part("one", "parts", &upload, 1).body(body(2, 5 << 20)).send().status(200).etag();
+    let before = keeper.key(&["show", "default"]);
+    assert_eq!((before["version"].as_u64(), before["default"].as_bool()), (Some(1), Some(true)));
+    assert_eq!(before["buckets"].as_array().unwrap().len(), 2);
+    for round in 2..=3 {
+        let rotated = keeper.key(&["rotate", "default"]);
+        assert_eq!((rotated["version"].as_u64(), rotated["buckets_wrapped_anew"].as_u64()), (Some(round), Some(2)));
+        assert_eq!(rotated["id"], before["id"], "a version of the same key");
+        assert_ne!(rotated["fingerprint"], before["fingerprint"]);
+        s3.put("one", &format!("after-{round}"), "v").done();
+    }
+    let check = |s3: &Client| {
+        for bucket in ["one", "two"] {
+            s3.must_hold(bucket, "small", b"v");
+            s3.must_hold(bucket, "large", &body(1, 5 << 20));
+        }
+        s3.must_hold("one", "after-2", b"v");
+    };
+    check(&s3);
+    let last = s3.part("one", "parts", &upload, 2).body("end").send().status(200).etag();
+    let account = keeper.account.clone();
+    keeper.server.stop();
+    let keeper = Keeper { server: store.start(), account };
+    let s3 = keeper.s3();
+    check(&s3);
+    s3.complete("one", "parts", &upload, &[(1, part), (2, last)]).send().status(200).done();
+    let shown = keeper.key(&["show", "default"]);
+    let versions = shown["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 3);
+    assert_eq!(versions[2]["fingerprint"], shown["fingerprint"]);
+    let log = keeper.server.command(&["audit", "list", "--all", "--tenant", "demo", "--json"]);
+    let rotations: Vec<serde_json::Value> = log
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|r: &serde_json::Value| r["operation"] == "admin:KeyRotate")
+        .collect();
+    assert_eq!(rotations.len(), 2, "in the tenant's log");
+    assert!(
+        rotations.iter().all(|r| r["key_id"] == shown["id"] && r["decision"] == "allow" && r["rules"][1] == "key.role")
+    );
+    assert_eq!(rotations[1]["key_version"], 3);
+}
+
+/// What a suspended key refuses, on a bucket with the object `k`.
+fn all_refused(s3: &Client, bucket: &str, upload: &str) {
+    let refused = |answer: Answer| answer.refused(400, SUSPENDED).done();
+    refused(s3.get(bucket, "k"));
+    s3.head(bucket, "k").status(400).done();
+    refused(s3.bucket("GET", bucket).query("list-type", "2").send());
+    for size in [1, 100_000] {
+        refused(s3.object("PUT", bucket, "k").body(vec![7; size]).send());
+    }
+    refused(s3.object("POST", bucket, "another").query("uploads", "").send());
+    refused(s3.part(bucket, "parts", upload, 1).body("x").send());
+    refused(s3.object("PUT", "elsewhere", "copy").header("x-amz-copy-source", &format!("/{bucket}/k")).send());
+}
+
+#[test]
+fn a_suspended_key_opens_nothing_until_it_is_resumed() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    let others = keeper.server.stranger("others");
+    others.make_bucket("theirs");
+    others.put("theirs", "k", "theirs").done();
+    let s3 = keeper.s3();
+    s3.make_bucket("mine");
+    s3.put("mine", "k", body(3, 64 << 20)).done();
+    let upload = s3.begin("mine", "parts");
+    // Buckets of another key of the same tenant, and another cipher.
+    let second = keeper.key(&["create", "second", "--algorithm", "CHACHA20-POLY1305"]);
+    assert_eq!(second["algorithm"], "CHACHA20-POLY1305");
+    keeper.key(&["default", "second"]);
+    s3.make_bucket("elsewhere");
+    s3.put("elsewhere", "k", body(4, 3 << 20)).done();
+    s3.must_hold("elsewhere", "k", &body(4, 3 << 20));
+
+    // A read and two writes are under way.
+    let (mut reading, head) = s3.object("GET", "mine", "k").open().unwrap();
+    assert_eq!(head.status, 200);
+    let writes = [1000, 300_000].map(|size| {
+        let put = s3.object("PUT", "mine", "k").loose_header("expect", "100-continue").body(body(7, size));
+        let (head, body) = put.encode();
+        let mut wire = Wire::connect(s3.address).unwrap();
+        wire.send(&head).unwrap();
+        assert_eq!(wire.head().unwrap().status, 100, "it was admitted");
+        (wire, body)
+    });
+    keeper.suspend("default");
+    let read = reading.body(&head, |_| {});
+    assert!(!matches!(read, Ok(length) if length == 64 << 20), "the rest of the answer did not come: {read:?}");
+    for (mut wire, body) in writes {
+        wire.send(&body).unwrap();
+        wire.answer("PUT").unwrap().refused(400, SUSPENDED).done();
+    }
+    all_refused(&s3, "mine", &upload);
+    keeper.refused(&["key", "rotate", "default"], "resume it first");
+    keeper.refused(&["key", "default", "default"], "resume it first");
+    keeper.refused(&["key", "resume", "second"], "not suspended");
+    others.must_hold("theirs", "k", b"theirs");
+    s3.must_hold("elsewhere", "k", &body(4, 3 << 20));
+
+    let account = keeper.account.clone();
+    keeper.server.kill9();
+    let keeper = Keeper { server: store.start(), account };
+    let s3 = keeper.s3();
+    all_refused(&s3, "mine", &upload);
+    s3.must_hold("elsewhere", "k", &body(4, 3 << 20));
+    assert_eq!(keeper.key(&["resume", "default"])["state"], "active");
+    s3.must_hold("mine", "k", &body(3, 64 << 20));
+    s3.put("mine", "k", "after").done();
+    s3.part("mine", "parts", &upload, 1).body("x").send().status(200).done();
+    let shown = keeper.key(&["show", "second"]);
+    assert_eq!(shown["buckets"], serde_json::json!(["elsewhere"]));
+    assert_eq!(keeper.key(&["list"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn who_manages_keys_reads_nothing_and_who_reads_manages_none() {
+    let store = Store::new();
+    let server = store.start();
+    server.client().make_bucket("mine");
+    server.client().put("mine", "k", "v").done();
+    server.make_tenant("others");
+    let theirs = server.make_account_as("others", "their-keeper", "key-administrator");
+    let engineer = server.make_account("demo", "second");
+    let keeper = Keeper::new(server, "demo");
+    let s3 = keeper.server.client_of(&keeper.account.access, &keeper.account.secret);
+    for answer in [s3.get("mine", "k"), s3.bucket("GET", "").send(), s3.object("PUT", "mine", "k").body("x").send()] {
+        assert!(answer.refused(403, "AccessDenied").xml("Message").contains("object.role"));
+    }
+    let id = keeper.key(&["show", "default"])["id"].as_str().unwrap().to_owned();
+    let said = |account: &Account, arguments: &[&str]| {
+        let output = keeper.server.try_command_as(account, arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for command in [["key", "list"].as_slice(), &["key", "rotate", "default"], &["key", "resume", &id]] {
+        assert!(said(&engineer, command).contains("key.role"), "{command:?}");
+        let output = keeper.server.try_command(command);
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("access denied"));
+    }
+    for command in [["key", "show", &id].as_slice(), &["key", "rotate", &id], &["key", "default", &id]] {
+        assert!(said(&theirs, command).contains("has no key"), "{command:?}");
+    }
+    assert!(said(&keeper.account, &["tenant", "list"]).contains("access denied"));
+    keeper.refused(&["key", "create", "default"], "exists already");
+    keeper.refused(&["key", "create", "-"], "a name has");
+    keeper.refused(&["key", "create", "k", "--algorithm", "ROT13"], "the algorithm is");
+    keeper.refused(&["key", "suspend", "default", "--reason", "r"], "--confirm default");
+    keeper.refused(&["key", "suspend", "default", "--reason", " ", "--confirm", "default"], "needs a reason");
+    keeper.refused(&["key", "show", "absent"], "has no key");
+    keeper.server.client().must_hold("mine", "k", b"v");
+}
+
+/// Whatever becomes of the process, a rotation is made or it is not.
+#[test]
+fn a_killed_rotation_is_whole_or_nothing() {
+    let store = Store::new();
+    let mut keeper = Keeper::new(store.start(), "demo");
+    let buckets: Vec<String> = (0..20).map(|n| format!("bucket-{n}")).collect();
+    for bucket in &buckets {
+        keeper.s3().make_bucket(bucket);
+        keeper.s3().put(bucket, "k", bucket.clone()).done();
+    }
+    let (mut version, mut made) = (1, 0);
+    for round in 0..12_u64 {
+        let mut rotation = Command::new(binary());
+        rotation.args(["key", "rotate", "default", "--data"]).arg(keeper.server.data());
+        rotation.envs(keeper.account.variables()).stderr(Stdio::null()).stdout(Stdio::null());
+        let mut rotation = rotation.spawn().unwrap();
+        // Sooner and later: before it is sent, within it, and behind it.
+        let killed_in_time = round % 4 != 3;
+        if killed_in_time {
+            let (begun, delay) = (Instant::now(), Duration::from_millis(4 + 3 * round));
+            while begun.elapsed() < delay {
+                std::thread::yield_now();
+            }
+        } else {
+            assert!(rotation.wait().unwrap().success());
+        }
+        let account = keeper.account.clone();
+        keeper.server.kill9();
+        let _answered = rotation.wait().unwrap();
+        keeper = Keeper { server: store.start(), account };
+        let shown = keeper.key(&["show", "default"]);
+        let now = shown["version"].as_u64().unwrap();
+        assert!(now == version || now == version + 1, "{version} -> {now}");
+        made += now - version;
+        version = now;
+        for bucket in &buckets {
+            keeper.s3().must_hold(bucket, "k", bucket.as_bytes());
+        }
+    }
+    assert!(made >= 3, "some were made");
+    // What an unlucky kill left under an older version is wrapped anew by the next rotation.
+    assert_eq!(keeper.key(&["rotate", "default"])["buckets_wrapped_anew"], 20);
+    until("readiness", || (keeper.server.admin("/readyz").status == 200).then_some(()));
+}

@@ -1,0 +1,73 @@
+//! `docs/roles.md` is written from the decision: who may do what.
+
+use std::fmt::Write;
+
+use super::tests::{actor, ask, bucket, place};
+use super::*;
+
+/// What a role is for, in the words of whoever is given it.
+const fn meaning(role: Role) -> &'static str {
+    match role {
+        Role::PlatformAdministrator => {
+            "Runs the platform: makes tenants, principals and credentials, narrows where data may rest, reads the access log."
+        }
+        Role::Engineer => "Uses the S3 interface within its tenant.",
+        Role::KeyAdministrator => "Manages the keys of its tenant: makes, rotates, suspends and resumes them.",
+    }
+}
+
+fn may(role: Role, operation: Operation) -> bool {
+    let (mine, places, actor) = (bucket(tests::MINE), [place("KR")], actor(role));
+    decide(&ask(operation, Some(&actor), Some(&mine), &places)).is_ok()
+}
+
+fn page() -> String {
+    let mut out = String::from(
+        "# Roles\n\n\
+         Written by a test (`roles`) from the decision itself; run it with `GOTGAN_WRITE_DOCS=1` to write it anew.\n\n\
+         A principal has one role. `gotgan principal create NAME --tenant TENANT --role ROLE` makes one; a platform administrator\n\
+         belongs to no tenant, every other role to one, and reaches nothing of another.\n\n\
+         | role | for |\n|---|---|\n",
+    );
+    for role in Role::ALL {
+        let _infallible = writeln!(out, "| `{}` | {} |", role.name(), meaning(role));
+    }
+    out.push_str(
+        "\nDuties are separate: who manages keys reads no object, who reads objects sees no key, who runs the platform does neither.\n\n\
+         | operation |",
+    );
+    out.extend(Role::ALL.map(|role| format!(" {} |", role.name())));
+    out.push_str("\n|---|");
+    out.push_str(&"---|".repeat(Role::ALL.len()));
+    out.push('\n');
+    let admin = AdminOperation::ALL.iter().map(|operation| Operation::Admin(*operation));
+    for operation in Operation::S3.iter().copied().chain(admin) {
+        out.push_str(&format!("| {} |", operation.name()));
+        out.extend(Role::ALL.map(|role| if may(role, operation) { " yes |" } else { " |" }));
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn the_page_of_roles_says_what_the_decision_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/roles.md");
+    if std::env::var_os("GOTGAN_WRITE_DOCS").is_some() {
+        std::fs::write(path, page()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), page(), "run with GOTGAN_WRITE_DOCS=1");
+}
+
+#[test]
+fn no_role_both_manages_keys_and_reads_objects_and_each_operation_is_somebodys() {
+    let admin = AdminOperation::ALL.iter().map(|operation| Operation::Admin(*operation));
+    for operation in Operation::S3.iter().copied().chain(admin.clone()) {
+        assert_eq!(Role::ALL.into_iter().filter(|role| may(*role, operation)).count(), 1, "{}", operation.name());
+    }
+    for operation in admin {
+        assert!(!may(Role::Engineer, operation), "{}", operation.name());
+    }
+    for operation in Operation::S3 {
+        assert!(!may(Role::KeyAdministrator, *operation) && !may(Role::PlatformAdministrator, *operation));
+    }
+}
