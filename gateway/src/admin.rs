@@ -34,6 +34,7 @@ use crate::context::{Admitted, RequestContext};
 use crate::error::Error;
 use crate::fold::{Folds, Kind};
 use crate::gateway::Gateway;
+use crate::provider::ProviderError;
 use crate::seal::key::random;
 use crate::stack::{no_record, record_malformed};
 
@@ -95,6 +96,13 @@ impl From<Error> for Failure {
                 Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
             }
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
+            Error::Denied(denial) => Self::new(StatusCode::FORBIDDEN, denial.message()),
+            Error::Provider(ProviderError::Unavailable { .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            Error::Provider(ProviderError::Refused { .. } | ProviderError::Unknown(_)) => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
             _ => {
                 tracing::error!(%error, "an admin request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")

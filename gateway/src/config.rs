@@ -1,10 +1,15 @@
 //! Configuration: defaults, then a TOML file, then `GOTGAN_*` environment variables, then flags.
 //! A key that is not known is an error.
 
+mod openbao;
+mod sections;
+
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub use sections::{Danger, Keys, Limits, Listen, Log, Node, Openbao, Root, Tls};
 
 /// The whole configuration. An empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,108 +27,16 @@ pub struct Config {
     pub node: Node,
     /// The root key.
     pub root: Root,
+    /// Tenant keys.
+    pub keys: Keys,
+    /// A key provider: the Transit engine of an OpenBao or Vault server.
+    pub openbao: Openbao,
     /// Bounds.
     pub limits: Limits,
     /// What the server says on standard error.
     pub log: Log,
     /// Switches that weaken a promise.
     pub danger: Danger,
-}
-
-/// Addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Listen {
-    /// S3, `ADDR:PORT`.
-    pub s3: String,
-    /// Admin API, health and metrics, `ADDR:PORT`.
-    pub admin: String,
-    /// Domains whose subdomains are bucket names (virtual-host style), separated by commas.
-    pub domain: String,
-}
-
-/// PEM files; read again when they change.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// Certificate chain.
-    pub certificate: String,
-    /// Private key.
-    pub key: String,
-    /// Names and addresses for the certificate that the own CA signs, separated by commas.
-    pub names: String,
-}
-
-impl Tls {
-    /// Whether listeners speak TLS: a certificate is given, or the own CA signs one.
-    #[must_use]
-    pub const fn is_on(&self) -> bool {
-        !self.names.is_empty() || !(self.certificate.is_empty() || self.key.is_empty())
-    }
-}
-
-/// Where this node stands. Set once, at the first start, or to issue another identity.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Node {
-    /// ISO 3166-1 alpha-2, or `none` for an identity without a place. KR at the first start.
-    pub country: String,
-    /// ISO 3166-2. KR-41 (Gyeonggi) at the first start in KR.
-    pub subdivision: String,
-    /// Building.
-    pub site: String,
-    /// Rack.
-    pub rack: String,
-    /// Who runs the machine.
-    pub operator: String,
-}
-
-/// The root key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Root {
-    /// Directory of the key file; beside the data directory as `DATA.root` when not set.
-    pub dir: String,
-    /// File that holds the passphrase which seals it.
-    pub passphrase_file: String,
-}
-
-/// Bounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Connections at once, of each address that is listened on.
-    pub connections: usize,
-    /// Those of one source, which is an IPv4 address or an IPv6 /64; half of `connections` when 0. Behind a proxy, which
-    /// is one source, as many as `connections`.
-    pub connections_per_source: usize,
-    /// Seconds in which a new connection must have sent the head of its first request.
-    pub first_request_seconds: u64,
-    /// Seconds in which the next must have come on a connection where nothing is under way.
-    pub idle_seconds: u64,
-    /// Seconds without progress after which a request is told to come back: the disk does not answer. Above the 30
-    /// that a client has for the next 128 KiB, else clients are turned away for being slow.
-    pub stall_seconds: u64,
-}
-
-/// What the server says on standard error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// Filter such as `info` or `gateway=debug`.
-    pub filter: String,
-    /// `text` or `json`.
-    pub format: String,
-}
-
-/// Switches that weaken a promise.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Danger {
-    /// Plain HTTP on addresses that are not loopback.
-    pub plain_http: bool,
-    /// The root key inside the data directory.
-    pub root_key_inside_data: bool,
 }
 
 impl Default for Config {
@@ -135,34 +48,12 @@ impl Default for Config {
             tls: Tls::default(),
             node: Node::default(),
             root: Root::default(),
+            keys: Keys::default(),
+            openbao: Openbao::default(),
             limits: Limits::default(),
             log: Log::default(),
             danger: Danger::default(),
         }
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self { s3: "127.0.0.1:9000".to_owned(), admin: "127.0.0.1:9001".to_owned(), domain: "localhost".to_owned() }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 4096,
-            connections_per_source: 0,
-            first_request_seconds: 20,
-            idle_seconds: 75,
-            stall_seconds: 45,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { filter: "info".to_owned(), format: "text".to_owned() }
     }
 }
 
@@ -295,6 +186,12 @@ impl Config {
             if !(1..=86_400).contains(&seconds) {
                 return refuse(key, format!("{seconds} is not between a second and a day"));
             }
+        }
+        if !(1..=300).contains(&self.keys.cache_seconds) {
+            return refuse("keys.cache_seconds", format!("{} is not between 1 and 300", self.keys.cache_seconds));
+        }
+        if let Err(why) = self.openbao.options() {
+            return refuse("openbao", why);
         }
         if !["text", "json"].contains(&self.log.format.as_str()) {
             return refuse("log.format", format!("{:?} is neither text nor json", self.log.format));
@@ -466,6 +363,12 @@ mod tests {
             "[limits]\nconnections = 0",
             "[limits]\nidle_seconds = 0",
             "[limits]\nstall_seconds = 99999999",
+            "[keys]\ncache_seconds = 301",
+            "[openbao]\naddress = \"http://bao.example:8200\"\ntoken_file = \"/t\"\ncountry = \"KR\"",
+            "[openbao]\naddress = \"https://bao.example:8200\"\ntoken_file = \"/t\"\ncountry = \"KR\"",
+            "[openbao]\naddress = \"http://127.0.0.1:8200\"\ncountry = \"KR\"",
+            "[openbao]\naddress = \"http://127.0.0.1:8200\"\ntoken_file = \"/t\"",
+            "[openbao]\naddress = \"http://127.0.0.1:8200\"\ntoken_file = \"/t\"\ncountry = \"Korea\"",
             "[log]\nformat = \"xml\"",
             "[log]\nfilter = \"a=b=c\"",
         ] {

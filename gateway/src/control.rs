@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::catalog::ControlKind;
 
+use crate::provider::{NewKey, ProviderKind};
 use crate::seal::{SealError, Suite};
 
 pub(crate) mod state;
@@ -43,6 +44,8 @@ pub struct TenantKeyRow {
     pub name: String,
     /// Whether it may be used.
     pub state: KeyState,
+    /// Who holds it.
+    pub provider: ProviderKind,
     /// The suite of all that hangs on it.
     pub suite: Suite,
     /// When it was made.
@@ -66,7 +69,7 @@ pub enum KeyState {
     },
 }
 
-/// One version of a tenant key, wrapped under the root key.
+/// One version of a tenant key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyVersionRow {
     /// Its number, from 1.
@@ -75,11 +78,25 @@ pub struct KeyVersionRow {
     pub created: UtcMillis,
     /// What may be shown of it: 32 hex digits that are others for every other key.
     pub fingerprint: String,
-    /// The wrapped key.
+    /// What its provider keeps here: the wrapped key, or nothing.
     pub wrapped: Vec<u8>,
 }
 
 impl TenantKeyRow {
+    /// A key that was made.
+    #[must_use]
+    pub fn new(name: &str, key: NewKey, provider: ProviderKind, first: KeyVersionRow) -> Self {
+        let NewKey { id, tenant, suite } = key;
+        let (name, created) = (name.to_owned(), first.created);
+        Self { id, tenant, name, state: KeyState::Active, provider, suite, created, versions: vec![first] }
+    }
+
+    /// What it was made as.
+    #[must_use]
+    pub const fn facts(&self) -> NewKey {
+        NewKey { id: self.id, tenant: self.tenant, suite: self.suite }
+    }
+
     /// The version that wraps.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What can go wrong behind the S3 front, and the one place that chooses the S3 code for it.
 
+use http::StatusCode;
 use policy::decide::Denial;
 use policy::id::KeyId;
 use s3s::{S3Error, S3ErrorCode};
@@ -7,6 +8,7 @@ use storage::catalog::{CatalogError, CommitError, Refusal};
 use storage::error::StoreError;
 use storage::placement::PlacementError;
 
+use crate::provider::ProviderError;
 use crate::seal::SealError;
 
 /// A failure of the gateway.
@@ -24,6 +26,9 @@ pub enum Error {
     /// Something sealed did not open.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The provider of a tenant key did not do what it was asked.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// Its tenant key is suspended.
     #[error("the tenant key {0} is suspended")]
     KeySuspended(KeyId),
@@ -77,7 +82,7 @@ impl From<Error> for S3Error {
                 let mut error = Self::with_message(code, message);
                 if unknown {
                     // `s3s` takes a code that it does not know for a failure of the server.
-                    error.set_status_code(http::StatusCode::BAD_REQUEST);
+                    error.set_status_code(StatusCode::BAD_REQUEST);
                 }
                 error
             }
@@ -97,13 +102,12 @@ impl From<Error> for S3Error {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
             Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),
-            // The code that S3 clients know of AWS for a KMS key that was disabled.
-            Error::KeySuspended(_) => {
-                let why = "The tenant key of this bucket is suspended. Ask a key administrator of the tenant";
-                let mut error = Self::with_message(S3ErrorCode::Custom("KMS.DisabledException".into()), why);
-                error.set_status_code(http::StatusCode::BAD_REQUEST);
-                error
-            }
+            Error::KeySuspended(_) => kms(
+                "KMS.DisabledException",
+                StatusCode::BAD_REQUEST,
+                "The tenant key of this bucket is suspended. Ask a key administrator of the tenant",
+            ),
+            Error::Provider(error) => provider(error),
             Error::Placement(e) => {
                 Self::with_message(S3ErrorCode::AccessDenied, format!("No store may keep these bytes: {e}"))
             }
@@ -112,6 +116,34 @@ impl From<Error> for S3Error {
                 Self::with_message(S3ErrorCode::InternalError, inside(&other))
             }
         }
+    }
+}
+
+/// The codes are those that S3 clients know of AWS for its own key service.
+fn kms(code: &str, status: StatusCode, message: &str) -> S3Error {
+    let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message.to_owned());
+    error.set_status_code(status);
+    error
+}
+
+fn provider(error: ProviderError) -> S3Error {
+    match error {
+        ProviderError::Unavailable { .. } => kms(
+            "KMS.DependencyTimeoutException",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The provider of this bucket's tenant key does not answer, so nothing of the bucket can be opened. Please try again",
+        ),
+        ProviderError::Refused { .. } => kms(
+            "KMS.InvalidStateException",
+            StatusCode::CONFLICT,
+            "The provider of this bucket's tenant key refuses to unwrap it. Ask a key administrator of the tenant",
+        ),
+        ProviderError::Unknown(_) => kms(
+            "KMS.NotFoundException",
+            StatusCode::BAD_REQUEST,
+            "The provider of this bucket's tenant key is not configured at this server",
+        ),
+        ProviderError::Seal(error) => Error::Seal(error).into(),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::admin::{Admin, Routes};
 use crate::anew::Handover;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
-use crate::config::{Config, Limits};
+use crate::config::{Config, ConfigError, Limits};
 use crate::control::ControlState;
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
@@ -38,6 +38,7 @@ use crate::jobs::{Again, Jobs};
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::opened::OpenedVersions;
+use crate::provider::openbao::OpenBao;
 use crate::record::{Content, Control, Recorder};
 use crate::s3::host::Domains;
 use crate::seal::key::random;
@@ -59,6 +60,9 @@ pub enum ServeError {
     /// The data directory or root key.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The node's identity.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -183,7 +187,7 @@ impl Server {
         };
         let chunks = ChunkStore::open(&home.store(), &options)?;
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
-        let (control, keys) = state_of(&home, &shared);
+        let (control, keys) = state_of(&home, &shared, config)?;
         let gateway = Arc::new(Gateway {
             chunks,
             reads: catalog.reads(),
@@ -327,10 +331,16 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
 }
 
 /// Control state and keys that the root key of `home` vouches for.
-fn state_of(home: &Home, catalog: &Arc<dyn Catalog>) -> (Arc<ControlState>, Arc<KeyRing>) {
+fn state_of(
+    home: &Home,
+    catalog: &Arc<dyn Catalog>,
+    config: &Config,
+) -> Result<(Arc<ControlState>, Arc<KeyRing>), ServeError> {
     let control = Arc::new(ControlState::new(&home.root, Arc::clone(catalog)));
-    let keys = Arc::new(KeyRing::new(home.root.clone(), Arc::clone(&control)));
-    (control, keys)
+    let openbao = config.openbao.options().map_err(|why| ConfigError::Malformed { from: "openbao".to_owned(), why })?;
+    let ttl = Duration::from_secs(config.keys.cache_seconds);
+    let keys = KeyRing::new(home.root.clone(), Arc::clone(&control)).with(openbao.map(OpenBao::new), ttl);
+    Ok((control, Arc::new(keys)))
 }
 
 /// Puts on record what the process before counted and could not write.

@@ -14,6 +14,8 @@
 //! | [`xml`] | the few things that are read from answers |
 //! | [`sums`] | MD5, SHA and CRC, bit by bit where no library is at hand |
 //! | [`oracle`] | what the store must hold and list |
+//! | [`keeper`] | a tenant's key administrator at work |
+//! | [`openbao`] | a real server that holds tenant keys |
 //! | [`mount`] | a small file system of a test's own |
 //! | [`noise`] | bodies and choices from a printed seed |
 //! | [`disk`] | what lies under a directory: listings, needles, entropy |
@@ -26,8 +28,10 @@ pub mod client;
 pub mod clock;
 pub mod disk;
 pub mod http2;
+pub mod keeper;
 pub mod mount;
 pub mod noise;
+pub mod openbao;
 pub mod oracle;
 pub mod power;
 pub mod proof;

@@ -76,6 +76,14 @@ pub fn binary() -> PathBuf {
     found
 }
 
+/// The folder of the Python packages that `make test` installs.
+#[must_use]
+pub fn venv() -> PathBuf {
+    let cache = std::env::var_os("GOTGAN_CACHE")
+        .map_or_else(|| PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/gotgan"), PathBuf::from);
+    cache.join("venv")
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self::new()

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use integration_tests::Store;
+use integration_tests::server::venv;
 
 fn python() -> PathBuf {
-    let cache = std::env::var_os("GOTGAN_CACHE")
-        .map_or_else(|| PathBuf::from(std::env::var("HOME").unwrap()).join(".cache/gotgan"), PathBuf::from);
-    let python = cache.join("venv/bin/python");
+    let python = venv().join("bin/python");
     assert!(python.exists(), "the Python clients are not installed: run `make test`");
     python
 }

@@ -4,47 +4,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_tests::clock::until;
+use integration_tests::keeper::Keeper;
 use integration_tests::noise::body;
 use integration_tests::server::binary;
 use integration_tests::wire::Wire;
-use integration_tests::{Account, Answer, Client, Server, Store};
+use integration_tests::{Account, Answer, Client, Store};
 
 const SUSPENDED: &str = "KMS.DisabledException";
-
-/// A tenant's key administrator at work.
-struct Keeper {
-    server: Server,
-    account: Account,
-}
-
-impl Keeper {
-    fn new(server: Server, tenant: &str) -> Self {
-        let account = server.make_account_as(tenant, "keeper", "key-administrator");
-        Self { server, account }
-    }
-
-    fn key(&self, arguments: &[&str]) -> serde_json::Value {
-        self.server.json_as(&self.account, &[&["key"], arguments].concat())
-    }
-
-    fn suspend(&self, key: &str) {
-        let done = self.key(&["suspend", key, "--reason", "an order of the court", "--confirm", key]);
-        assert_eq!(
-            (done["state"].as_str(), done["reason"].as_str()),
-            (Some("suspended"), Some("an order of the court"))
-        );
-    }
-
-    fn refused(&self, arguments: &[&str], why: &str) {
-        let output = self.server.try_command_as(&self.account, arguments);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(why), "{arguments:?}: {said}");
-    }
-
-    fn s3(&self) -> Client {
-        self.server.client()
-    }
-}
 
 #[test]
 fn a_rotation_leaves_every_object_as_it_is() {
@@ -77,9 +43,7 @@ fn a_rotation_leaves_every_object_as_it_is() {
     };
     check(&s3);
     let last = s3.part("one", "parts", &upload, 2).body("end").send().status(200).etag();
-    let account = keeper.account.clone();
-    keeper.server.stop();
-    let keeper = Keeper { server: store.start(), account };
+    let keeper = keeper.killed(&store);
     let s3 = keeper.s3();
     check(&s3);
     s3.complete("one", "parts", &upload, &[(1, part), (2, last)]).send().status(200).done();
@@ -158,9 +122,7 @@ fn a_suspended_key_opens_nothing_until_it_is_resumed() {
     others.must_hold("theirs", "k", b"theirs");
     s3.must_hold("elsewhere", "k", &body(4, 3 << 20));
 
-    let account = keeper.account.clone();
-    keeper.server.kill9();
-    let keeper = Keeper { server: store.start(), account };
+    let keeper = keeper.killed(&store);
     let s3 = keeper.s3();
     all_refused(&s3, "mine", &upload);
     s3.must_hold("elsewhere", "k", &body(4, 3 << 20));
@@ -237,10 +199,8 @@ fn a_killed_rotation_is_whole_or_nothing() {
         } else {
             assert!(rotation.wait().unwrap().success());
         }
-        let account = keeper.account.clone();
-        keeper.server.kill9();
+        keeper = keeper.killed(&store);
         let _answered = rotation.wait().unwrap();
-        keeper = Keeper { server: store.start(), account };
         let shown = keeper.key(&["show", "default"]);
         let now = shown["version"].as_u64().unwrap();
         assert!(now == version || now == version + 1, "{version} -> {now}");

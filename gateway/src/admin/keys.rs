@@ -12,6 +12,7 @@ use crate::accounts::new_key;
 use crate::clock::{now, rfc3339};
 use crate::control::{KeyState, Standing, TenantKeyRow, TenantRow};
 use crate::error::Error;
+use crate::provider::ProviderKind;
 use crate::seal::Suite;
 
 /// Keys of one tenant.
@@ -28,13 +29,23 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
         Some(name) => serde_json::from_value(name.clone())
             .map_err(|_| bad("the algorithm is AES-256-GCM or CHACHA20-POLY1305"))?,
     };
+    let provider = match call.body.get("provider") {
+        None => ProviderKind::SealedFile,
+        Some(name) => {
+            serde_json::from_value(name.clone()).map_err(|_| bad("the provider is sealed-file or openbao"))?
+        }
+    };
     if keys_of(admin, tenant).await?.len() >= KEYS_MAX {
         return Err(Failure::new(
             StatusCode::CONFLICT,
             format!("the tenant has {KEYS_MAX} keys, and may not have more"),
         ));
     }
-    let row = admin.gateway.keys.new_key(tenant, name, suite, now()).map_err(Error::from)?;
+    if by_name(admin, tenant, name).await?.is_some() {
+        // Before the provider makes one that nobody would know of; the commit decides.
+        return Err(Failure::new(StatusCode::CONFLICT, format!("a key {name} exists already")));
+    }
+    let row = admin.gateway.keys.new_key((tenant, name), provider, suite, now()).await?;
     let rows = new_key(&admin.gateway.control, &row)?.to_vec();
     Ok(about(&row, Outcome::rows(rows, key_json(&row, None)))?)
 }
@@ -80,7 +91,7 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 pub(super) async fn rotate(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = key(admin, call).await?;
     active(&known.row)?;
-    let row = admin.gateway.keys.rotated(&known.row, now()).map_err(Error::from)?;
+    let row = admin.gateway.keys.rotated(&known.row, now()).await?;
     let buckets = rewrapped(admin, &row).await?;
     let mut answer = key_json(&row, None);
     if let Some(fields) = answer.as_object_mut() {
@@ -98,10 +109,8 @@ async fn rewrapped(admin: &Admin, row: &TenantKeyRow) -> Result<Vec<BucketUpdate
         let page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(updates) };
         after = Some(last.name.clone());
-        for bucket in &page {
-            if let Some(changed) = gateway.keys.rewrapped(bucket, row)? {
-                updates.push(gateway.control.update(bucket, changed)?);
-            }
+        for (bucket, changed) in gateway.keys.rewrapped(&page, row).await? {
+            updates.push(gateway.control.update(bucket, changed)?);
         }
         // A page takes milliseconds: others have their turn.
         tokio::task::yield_now().await;
@@ -172,16 +181,18 @@ async fn keys_of(admin: &Admin, tenant: TenantId) -> Result<Vec<TenantKeyRow>, E
 /// The key that the path names, by name or id. One of another tenant is not there.
 async fn key(admin: &Admin, call: &Call<'_>) -> Result<Standing<TenantKeyRow>, Failure> {
     let (tenant, named) = (tenant(call)?, call.path.get(1).copied().unwrap_or(""));
-    let control = &admin.gateway.control;
-    let by_name = control.content(ControlKind::KeyName, &TenantKeyRow::name_id(tenant, named)).await?;
-    let by_name = by_name.and_then(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).map(KeyId::from_bytes);
-    let known = match by_name.or_else(|| named.parse().ok()) {
-        Some(id) => control.standing::<TenantKeyRow>(id.as_bytes()).await?,
+    let known = match by_name(admin, tenant, named).await?.or_else(|| named.parse().ok()) {
+        Some(id) => admin.gateway.control.standing::<TenantKeyRow>(id.as_bytes()).await?,
         None => None,
     };
     known
         .filter(|known| known.row.tenant == tenant)
         .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no key {named:?}")))
+}
+
+async fn by_name(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<KeyId>, Error> {
+    let known = admin.gateway.control.content(ControlKind::KeyName, &TenantKeyRow::name_id(tenant, name)).await?;
+    Ok(known.and_then(|bytes| <[u8; 16]>::try_from(bytes.as_slice()).ok()).map(KeyId::from_bytes))
 }
 
 fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
@@ -195,7 +206,7 @@ fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
         "name": row.name,
         "state": state,
         "algorithm": row.suite.name(),
-        "provider": "sealed-file",
+        "provider": row.provider.name(),
         "created": rfc3339(row.created),
         "version": current.map(|v| v.number),
         "rotated": current.map(|v| rfc3339(v.created)),

@@ -1,21 +1,17 @@
 //! Calls to the admin API, signed.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use http_body_util::Full;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::{ADMIN_ACCESS_KEY, ADMIN_SECRET_KEY, CommandError, Reach};
 use crate::admin::signing::{self, NONCE, Signed};
 use crate::bootstrap::Bootstrap;
 use crate::clock;
+use crate::https::{self, HttpError};
 use crate::seal::key::random;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -71,20 +67,14 @@ impl Client {
     }
 
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-        let base: Uri = self.bootstrap.admin_endpoint.parse().map_err(CommandError::new)?;
-        let authority = base.authority().ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?.clone();
-        let request = self.request(method, path, authority.as_str(), body)?;
-        let stream = TcpStream::connect(authority.as_str()).await;
-        let stream =
-            stream.map_err(|e| CommandError(format!("no server at {}: {e}", self.bootstrap.admin_endpoint)))?;
-        let (status, bytes) = if base.scheme_str() == Some("https") {
-            let name = ServerName::try_from(authority.host().to_owned()).map_err(CommandError::new)?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(self.ca.as_deref())?));
-            let stream = connector.connect(name, stream).await.map_err(CommandError::new)?;
-            talk(TokioIo::new(stream), request).await?
-        } else {
-            talk(TokioIo::new(stream), request).await?
-        };
+        let endpoint = &self.bootstrap.admin_endpoint;
+        let host = endpoint.split("://").nth(1).ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?;
+        let request = self.request(method, path, host.trim_end_matches('/'), body)?;
+        let sent = https::send(endpoint, self.ca.as_deref(), request, ANSWER_MAX).await;
+        let (status, bytes) = sent.map_err(|error| match error {
+            HttpError::NoCa => CommandError("the server uses TLS: give its CA certificate by --ca FILE".to_owned()),
+            other => CommandError::new(other),
+        })?;
         let answer: Value = serde_json::from_slice(&bytes)
             .map_err(|_| CommandError(format!("the server answered {status} without JSON")))?;
         if status.is_success() {
@@ -120,32 +110,4 @@ impl Client {
             .body(Full::from(body))
             .map_err(CommandError::new)
     }
-}
-
-async fn talk<I>(
-    io: TokioIo<I>,
-    request: Request<Full<bytes::Bytes>>,
-) -> Result<(http::StatusCode, bytes::Bytes), CommandError>
-where
-    TokioIo<I>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(CommandError::new)?;
-    let driven = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(CommandError::new)?;
-    let status = answer.status();
-    let bytes = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(CommandError::new)?.to_bytes();
-    driven.abort();
-    Ok((status, bytes))
-}
-
-fn trust(ca: Option<&Path>) -> Result<rustls::ClientConfig, CommandError> {
-    let ca = ca.ok_or_else(|| CommandError("the server uses TLS: give its CA certificate by --ca FILE".to_owned()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca).map_err(CommandError::new)? {
-        roots.add(certificate.map_err(CommandError::new)?).map_err(CommandError::new)?;
-    }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(CommandError::new)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -19,6 +19,9 @@ pub(super) enum Key {
         /// `AES-256-GCM` or `CHACHA20-POLY1305`: the cipher of all that hangs on it.
         #[arg(long, default_value = "AES-256-GCM")]
         algorithm: String,
+        /// Who holds it: `sealed-file`, or `openbao` where the server is set up for it.
+        #[arg(long, default_value = "sealed-file")]
+        provider: String,
         #[command(flatten)]
         reach: Reach,
     },
@@ -100,8 +103,9 @@ const VERSIONS: &[(&str, &str)] = &[("VERSION", "version"), ("CREATED", "created
 
 pub(super) fn key(command: &Key) -> Result<(), CommandError> {
     match command {
-        Key::Create { name, algorithm, reach } => {
-            change(reach, "POST", "/v1/keys", &json!({ "name": name, "algorithm": algorithm }), CHANGED)
+        Key::Create { name, algorithm, provider, reach } => {
+            let body = json!({ "name": name, "algorithm": algorithm, "provider": provider });
+            change(reach, "POST", "/v1/keys", &body, KEYS)
         }
         Key::List { reach } => list(reach, "/v1/keys", &[], "keys", KEYS),
         Key::Show { key, reach } => show(reach, key),

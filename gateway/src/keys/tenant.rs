@@ -1,83 +1,93 @@
-//! Tenant keys of the sealed-file provider: their versions are wrapped under the root key.
+//! The life of tenant keys: made, rotated, and the bucket keys below them wrapped anew. What is made here is not
+//! stored yet.
 
 use policy::id::{KeyId, TenantId};
 use policy::time::UtcMillis;
+use storage::catalog::BucketRow;
 
-use super::bucket::Outer;
-use crate::control::{KeyState, KeyVersionRow, TenantKeyRow};
-use crate::root::RootKey;
+use super::KeyRing;
+use super::bucket::Stored;
+use crate::control::{Bucket, TenantKeyRow};
+use crate::error::Error;
+use crate::provider::{NewKey, ProviderKind};
 use crate::seal::key::random;
-use crate::seal::wrap::{unwrap, wrap};
-use crate::seal::{SealError, SecretKey, Suite};
+use crate::seal::{SealError, Suite};
 
-/// A new key with its first version.
-pub(super) fn create(
-    root: &RootKey,
-    (tenant, name): (TenantId, &str),
-    suite: Suite,
-    now: UtcMillis,
-) -> Result<TenantKeyRow, SealError> {
-    let id = KeyId::from_bytes(random()?);
-    let mut row = TenantKeyRow {
-        id,
-        tenant,
-        name: name.to_owned(),
-        state: KeyState::Active,
-        suite,
-        created: now,
-        versions: Vec::new(),
-    };
-    add_version(root, &mut row, now)?;
-    Ok(row)
-}
-
-/// Adds a version, which wraps from then on; the ones before still unwrap.
-pub(super) fn add_version(root: &RootKey, row: &mut TenantKeyRow, now: UtcMillis) -> Result<(), SealError> {
-    let number = row.versions.last().map_or(1, |last| last.number + 1);
-    let key = SecretKey::random()?;
-    let wrapped = wrap(Suite::Aes256Gcm, &root.key, &root.context(row.tenant, *row.id.as_bytes()), &key)?;
-    row.versions.push(KeyVersionRow { number, created: now, fingerprint: fingerprint(row, number, &key), wrapped });
-    Ok(())
-}
-
-/// Unwraps one version.
-pub(super) fn open(root: &RootKey, row: &TenantKeyRow, number: u32) -> Result<Outer, SealError> {
-    let known = row.versions.iter().find(|version| version.number == number);
-    let version = known.ok_or(SealError::Malformed("version of a tenant key"))?;
-    let (_, key) = unwrap(&root.key, &root.context(row.tenant, *row.id.as_bytes()), &version.wrapped)?;
-    // Versions are wrapped alike: only this says that it is the one that was made under the number.
-    if fingerprint(row, number, &key) != version.fingerprint {
-        return Err(SealError::Refused("tenant key"));
+impl KeyRing {
+    /// A new tenant key.
+    ///
+    /// # Errors
+    /// `Denied` when the provider stands where the tenant's keys may not rest, `Provider` when it makes none.
+    pub async fn new_key(
+        &self,
+        (tenant, name): (TenantId, &str),
+        provider: ProviderKind,
+        suite: Suite,
+        now: UtcMillis,
+    ) -> Result<TenantKeyRow, Error> {
+        let key = NewKey { id: KeyId::from_bytes(random()?), tenant, suite };
+        let first = self.provider_for(tenant, provider).await?.create(key).await?;
+        Ok(TenantKeyRow::new(name, key, provider, first.row(now)))
     }
-    Ok(Outer { id: row.id, version: number, suite: row.suite, key })
-}
 
-/// What may be shown of a version, and is another for every other key, version or tenant: the first half of a proof.
-fn fingerprint(row: &TenantKeyRow, number: u32, key: &SecretKey) -> String {
-    let context = [row.tenant.as_bytes().as_slice(), row.id.as_bytes(), &number.to_be_bytes()];
-    let [proof @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        row.suite.prove(key, "tenant-key-fingerprint", &context);
-    hex::encode(proof)
-}
+    /// A tenant key with one more version, by which bucket keys are wrapped from then on.
+    ///
+    /// # Errors
+    /// As [`Self::new_key`].
+    pub async fn rotated(&self, row: &TenantKeyRow, now: UtcMillis) -> Result<TenantKeyRow, Error> {
+        let version = self.provider_of(row).await?.rotate(row).await?;
+        let mut row = row.clone();
+        row.versions.push(version.row(now));
+        Ok(row)
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Those of some buckets that have keys under older versions of a tenant key, with these wrapped by its last one,
+    /// not yet proved. What the bucket keys wrap stays as it is.
+    ///
+    /// # Errors
+    /// `Provider` when a key is not unwrapped or wrapped.
+    pub async fn rewrapped<'a>(
+        &self,
+        buckets: &'a [Bucket],
+        row: &TenantKeyRow,
+    ) -> Result<Vec<(&'a Bucket, BucketRow)>, Error> {
+        let to = row.current()?.number;
+        let (mut places, mut olds) = (Vec::new(), Vec::new());
+        for (at, bucket) in buckets.iter().enumerate() {
+            for (which, key) in bucket.keys.iter().enumerate() {
+                let stored = Stored::read(bucket.tenant, bucket.id, key)?;
+                if stored.under == row.id && stored.under_version != to {
+                    places.push((at, which));
+                    olds.push(stored);
+                }
+            }
+        }
+        if olds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let provider = self.provider_of(row).await?;
+        let keys = provider.unwrap(row, &olds.iter().map(Stored::wrapped).collect::<Vec<_>>()).await?;
+        let keys: Vec<_> = olds.iter().map(|old| old.context(to)).zip(keys).collect();
+        let wrapped = provider.wrap(row, &keys).await?;
+        let mut changed: Vec<(&Bucket, BucketRow)> = Vec::new();
+        for ((at, which), (old, wrapped)) in places.into_iter().zip(olds.iter().zip(&wrapped)) {
+            let Some(bucket) = buckets.get(at) else { continue };
+            if changed.last().is_none_or(|(last, _)| last.id != bucket.id) {
+                changed.push((bucket, BucketRow::clone(bucket)));
+            }
+            if let Some(key) = changed.last_mut().and_then(|(_, row)| row.keys.get_mut(which)) {
+                *key = old.with(wrapped);
+            }
+        }
+        Ok(changed)
+    }
 
-    #[test]
-    fn every_version_opens_as_itself_and_no_other() {
-        let root = RootKey { id: KeyId::from_bytes([9; 16]), key: SecretKey::from_bytes([1; 32]) };
-        let tenant = TenantId::from_bytes([2; 16]);
-        let mut row = create(&root, (tenant, "k"), Suite::Aes256Gcm, UtcMillis(1)).unwrap();
-        add_version(&root, &mut row, UtcMillis(2)).unwrap();
-        let [one, two] = [1, 2].map(|number| open(&root, &row, number).unwrap());
-        assert!((one.version, two.version) == (1, 2) && one.key.expose() != two.key.expose());
-        assert!(row.versions[0].fingerprint != row.versions[1].fingerprint && row.versions[0].fingerprint.len() == 32);
-        assert!(open(&root, &row, 3).is_err());
-        let mut exchanged = row.clone();
-        exchanged.versions[1].wrapped = row.versions[0].wrapped.clone();
-        assert!(open(&root, &exchanged, 2).is_err(), "another version under its number");
-        let other = RootKey { key: SecretKey::from_bytes([3; 32]), ..root };
-        assert!(open(&other, &row, 1).is_err());
+    /// Whether a key of a bucket hangs on a tenant key.
+    ///
+    /// # Errors
+    /// `Malformed` when one has no shape.
+    pub fn hangs_on(&self, bucket: &Bucket, key: KeyId) -> Result<bool, SealError> {
+        let stored = bucket.keys.iter().map(|row| Stored::read(bucket.tenant, bucket.id, row));
+        stored.into_iter().try_fold(false, |any, stored| Ok(any || stored?.under == key))
     }
 }

@@ -17,6 +17,8 @@
 use policy::id::{BucketId, TenantId};
 use subtle::ConstantTimeEq;
 
+pub mod at_provider;
+
 use super::key::{SecretKey, VersionKey, random};
 use super::suite::TAG;
 use super::{FORMAT, MAGIC, SealError, Suite};
@@ -42,7 +44,8 @@ pub struct WrapContext {
 }
 
 impl WrapContext {
-    fn bytes(&self, suite: Suite) -> [u8; CONTEXT_LEN] {
+    /// The context as the AAD and the commitment have it.
+    pub(crate) fn bytes(&self, suite: Suite) -> [u8; CONTEXT_LEN] {
         let mut out = [0; CONTEXT_LEN];
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
@@ -81,12 +84,12 @@ pub fn wrap(suite: Suite, wrapping: &SecretKey, context: &WrapContext, key: &Sec
     Ok(out)
 }
 
-/// Which key wrapped these bytes: (suite, key id, key version).
+/// Which key wrapped these bytes, here or at a provider: (suite, key id, key version).
 ///
 /// # Errors
-/// `Malformed` when the bytes are not a wrapped key of format 1.
+/// `Malformed` when the bytes are not a wrapped key.
 pub fn wrapped_by(bytes: &[u8]) -> Result<(Suite, [u8; 16], u32), SealError> {
-    let (suite, id, version, _) = split(bytes)?;
+    let (suite, id, version, _) = if at_provider::is(bytes) { head(bytes)? } else { split(bytes)? };
     Ok((suite, id, version))
 }
 
@@ -196,14 +199,19 @@ impl VersionKey {
 type Parts<'a> = (Suite, [u8; 16], u32, &'a [u8]);
 
 fn split(bytes: &[u8]) -> Result<Parts<'_>, SealError> {
-    const SHAPE: SealError = SealError::Malformed("wrapped key");
     if bytes.len() != WRAPPED_LEN || bytes.first() != Some(&FORMAT) {
-        return Err(SHAPE);
+        return Err(SealError::Malformed("wrapped key"));
     }
-    let suite = Suite::from_id(*bytes.get(1).ok_or(SHAPE)?)?;
-    let id = bytes.get(2..18).and_then(|b| b.try_into().ok()).ok_or(SHAPE)?;
-    let version = bytes.get(18..22).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes).ok_or(SHAPE)?;
-    Ok((suite, id, version, bytes.get(22..).ok_or(SHAPE)?))
+    head(bytes)
+}
+
+/// What stands in front of every wrapped key, whoever wrapped it, behind its first byte.
+fn head(bytes: &[u8]) -> Result<Parts<'_>, SealError> {
+    const SHAPE: SealError = SealError::Malformed("wrapped key");
+    let (head, rest) = bytes.split_first_chunk::<2>().ok_or(SHAPE)?;
+    let (id, rest) = rest.split_first_chunk::<16>().ok_or(SHAPE)?;
+    let (version, rest) = rest.split_first_chunk::<4>().ok_or(SHAPE)?;
+    Ok((Suite::from_id(head[1])?, *id, u32::from_be_bytes(*version), rest))
 }
 
 #[cfg(test)]

@@ -1,0 +1,135 @@
+//! Unwrapped bucket keys, kept for a while. However many ask for one at once, it is unwrapped once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use policy::id::BucketId;
+
+use super::bucket::BucketKey;
+use crate::error::Error;
+
+const KEYS_MAX: usize = 10_000;
+/// Turns that are remembered before those that nobody waits for are dropped.
+const TURNS_MAX: usize = 1000;
+
+/// Bucket keys, and when they were unwrapped.
+#[derive(Debug)]
+pub(super) struct BucketKeys {
+    ttl: Duration,
+    keys: Mutex<HashMap<BucketId, (Instant, Arc<BucketKey>)>>,
+    /// Whose turn it is to unwrap the key of a bucket.
+    turns: Mutex<HashMap<BucketId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl BucketKeys {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self { ttl, keys: Mutex::default(), turns: Mutex::default() }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<BucketId, (Instant, Arc<BucketKey>)>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A key that was unwrapped a moment ago and may still be used.
+    pub(super) fn get(&self, bucket: BucketId) -> Option<Arc<BucketKey>> {
+        let keys = self.keys();
+        let (made, key) = keys.get(&bucket)?;
+        (made.elapsed() < self.ttl && key.gate.is_open()).then(|| Arc::clone(key))
+    }
+
+    /// Unwraps a key, unless somebody did while this one waited for its turn.
+    pub(super) async fn load(
+        &self,
+        bucket: BucketId,
+        unwrap: impl Future<Output = Result<BucketKey, Error>>,
+    ) -> Result<Arc<BucketKey>, Error> {
+        let turn = self.turn(bucket);
+        let _mine = turn.lock().await;
+        if let Some(key) = self.get(bucket) {
+            return Ok(key);
+        }
+        let key = Arc::new(unwrap.await?);
+        self.remember(bucket, Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn turn(&self, bucket: BucketId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&bucket).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= TURNS_MAX {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::default();
+        turns.insert(bucket, Arc::downgrade(&turn));
+        turn
+    }
+
+    fn remember(&self, bucket: BucketId, key: Arc<BucketKey>) {
+        if self.keys().len() >= KEYS_MAX {
+            self.forget_expired();
+        }
+        let mut keys = self.keys();
+        if keys.len() < KEYS_MAX {
+            keys.insert(bucket, (Instant::now(), key));
+        }
+    }
+
+    /// Drops, and so wipes, the keys whose time is over.
+    pub(super) fn forget_expired(&self) {
+        self.keys().retain(|_, (made, _)| made.elapsed() < self.ttl);
+    }
+
+    /// Drops the keys whose gate was closed.
+    pub(super) fn forget_closed(&self) {
+        self.keys().retain(|_, (_, key)| key.gate.is_open());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn bucket_keys_do_not_outlive_their_time() {
+        for (ttl, kept) in [(Duration::from_secs(300), true), (Duration::ZERO, false)] {
+            let (keys, key) = (BucketKeys::new(ttl), Arc::new(BucketKey::for_tests()));
+            let (held, bucket) = (Arc::downgrade(&key), key.bucket);
+            keys.remember(bucket, key);
+            assert_eq!(keys.get(bucket).is_some(), kept);
+            keys.forget_expired();
+            assert_eq!(held.upgrade().is_some(), kept, "nobody keeps it");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_that_ask_at_once_one_unwraps() {
+        let (keys, asked) = (BucketKeys::new(Duration::from_secs(300)), AtomicUsize::new(0));
+        let bucket = BucketKey::for_tests().bucket;
+        let load = || {
+            keys.load(bucket, async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Ok(BucketKey::for_tests())
+            })
+        };
+        let loaded = futures::future::join_all((0..50).map(|_| load())).await;
+        assert!(loaded.iter().all(Result::is_ok));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_is_tried_by_the_next() {
+        let (keys, key) = (BucketKeys::new(Duration::from_secs(300)), BucketKey::for_tests());
+        let bucket = key.bucket;
+        assert!(keys.load(bucket, async { Err(Error::Missing("it")) }).await.is_err());
+        assert!(keys.load(bucket, async { Ok(key) }).await.is_ok());
+        assert!(keys.get(bucket).is_some());
+        keys.get(bucket).unwrap().gate.pass().unwrap();
+    }
+}

@@ -1,0 +1,123 @@
+//! Key providers: who holds tenant keys. A provider wraps and unwraps bucket keys; that is all that is asked of it
+//! while objects are read and written, once per bucket and time that a key is kept.
+
+use async_trait::async_trait;
+use policy::id::{KeyId, TenantId};
+use policy::place::VerifiedPlace;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{KeyVersionRow, TenantKeyRow};
+use crate::seal::wrap::WrapContext;
+use crate::seal::{SealError, SecretKey, Suite};
+
+pub mod guard;
+pub mod openbao;
+pub mod sealed_file;
+
+/// Which provider holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderKind {
+    /// The root key of this machine wraps it.
+    SealedFile,
+    /// The Transit engine of an OpenBao or Vault server.
+    Openbao,
+}
+
+impl ProviderKind {
+    /// Its name, as administrators and metrics give it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SealedFile => "sealed-file",
+            Self::Openbao => "openbao",
+        }
+    }
+}
+
+/// A provider did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// It does not answer, or not so that it can be understood: later it may.
+    #[error("the key provider {} does not answer: {why}", .provider.name())]
+    Unavailable {
+        /// Who.
+        provider: ProviderKind,
+        /// What was seen.
+        why: String,
+    },
+    /// It answers, and will not: the key is gone, disabled, or not this gateway's to use.
+    #[error("the key provider {} refuses: {why}", .provider.name())]
+    Refused {
+        /// Who.
+        provider: ProviderKind,
+        /// What it said.
+        why: String,
+    },
+    /// This gateway is not set up for it.
+    #[error("no key provider {} is configured here", .0.name())]
+    Unknown(ProviderKind),
+    /// What it gave is not the key that was wrapped.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// A key that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewKey {
+    /// Its id, which no key of the provider has.
+    pub id: KeyId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// The suite of what will hang on it.
+    pub suite: Suite,
+}
+
+/// A wrapped key and where it belongs.
+pub type Wrapped<'a> = (WrapContext, &'a [u8]);
+
+/// Holds tenant keys. Every call has a deadline of its own.
+#[async_trait]
+pub trait KeyProvider: Send + Sync + std::fmt::Debug {
+    /// Which one it is.
+    fn kind(&self) -> ProviderKind;
+
+    /// Where its keys rest; none when that is this machine, whose place is judged by itself.
+    fn place(&self) -> Option<VerifiedPlace>;
+
+    /// Makes a key with its first version.
+    async fn create(&self, key: NewKey) -> Result<NewVersion, ProviderError>;
+
+    /// Makes the next version; those before still unwrap.
+    async fn rotate(&self, key: &TenantKeyRow) -> Result<NewVersion, ProviderError>;
+
+    /// Wraps bucket keys, each in its context, which names key and version.
+    async fn wrap(
+        &self,
+        key: &TenantKeyRow,
+        bucket_keys: &[(WrapContext, SecretKey)],
+    ) -> Result<Vec<Vec<u8>>, ProviderError>;
+
+    /// Unwraps bucket keys.
+    async fn unwrap(&self, key: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError>;
+}
+
+/// A version that was made.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// Its number.
+    pub number: u32,
+    /// What may be shown of it.
+    pub fingerprint: String,
+    /// What the provider wants to be kept of it, if anything.
+    pub wrapped: Vec<u8>,
+}
+
+impl NewVersion {
+    /// As it is stored.
+    #[must_use]
+    pub fn row(self, created: policy::time::UtcMillis) -> KeyVersionRow {
+        let Self { number, fingerprint, wrapped } = self;
+        KeyVersionRow { number, created, fingerprint, wrapped }
+    }
+}

@@ -1,0 +1,378 @@
+//! OpenBao, or Vault: tenant keys of its Transit engine never leave it
+//! (<https://openbao.org/api-docs/secret/transit/>).
+//!
+//! A key is named by its id. Transit takes the context of what it wraps as associated data; what is stored is as
+//! [`at_provider`] says.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use policy::id::KeyId;
+use policy::place::VerifiedPlace;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::guard::Guard;
+use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped};
+use crate::control::TenantKeyRow;
+use crate::https;
+use crate::seal::wrap::{WrapContext, at_provider};
+use crate::seal::{SecretKey, Suite};
+
+const KIND: ProviderKind = ProviderKind::Openbao;
+/// Bucket keys of one request.
+const BATCH: usize = 256;
+const ANSWER_MAX: usize = 1 << 20;
+/// What every key of ours authenticates for its fingerprint.
+const FINGERPRINT: &[u8] = b"gotgan-tenant-key-fingerprint";
+
+/// Where the server is, and who asks.
+#[derive(Debug, Clone)]
+pub struct OpenBaoOptions {
+    /// URL, `https://` unless on this machine.
+    pub address: String,
+    /// Mount of the Transit engine.
+    pub mount: String,
+    /// File that holds the token, mode 0600. It is read for each request, so an agent may renew it.
+    pub token_file: PathBuf,
+    /// Certificate of the CA that signed the server's.
+    pub ca: Option<PathBuf>,
+    /// Where the server stands, as whoever configured it says.
+    pub place: VerifiedPlace,
+}
+
+/// The provider.
+#[derive(Debug)]
+pub struct OpenBao {
+    options: OpenBaoOptions,
+    guard: Guard,
+}
+
+/// What the server says of a key.
+#[derive(Debug, Deserialize)]
+struct KeyInfo {
+    latest_version: u32,
+}
+
+#[derive(Deserialize)]
+struct Reply<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Batch<T> {
+    batch_results: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Encrypted {
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    ciphertext: String,
+}
+
+#[derive(Deserialize)]
+struct Decrypted<'a> {
+    #[serde(default)]
+    error: String,
+    /// Borrowed: it is wiped with the answer.
+    #[serde(borrow, default)]
+    plaintext: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    #[serde(default)]
+    error: String,
+}
+
+#[derive(Deserialize)]
+struct Hmac {
+    hmac: String,
+}
+
+fn unavailable(why: impl Into<String>) -> ProviderError {
+    ProviderError::Unavailable { provider: KIND, why: why.into() }
+}
+
+fn refused(why: impl Into<String>) -> ProviderError {
+    ProviderError::Refused { provider: KIND, why: why.into() }
+}
+
+fn strange() -> ProviderError {
+    unavailable("its answer is not what the API of Transit promises")
+}
+
+impl OpenBao {
+    /// A provider, which is not asked before it is needed.
+    #[must_use]
+    pub const fn new(options: OpenBaoOptions) -> Self {
+        Self { options, guard: Guard::new(KIND) }
+    }
+
+    fn token(&self) -> Result<Zeroizing<String>, ProviderError> {
+        let path = &self.options.token_file;
+        let told = |why: String| unavailable(format!("the token file {}: {why}", path.display()));
+        let mode = std::fs::metadata(path).map_err(|e| told(e.to_string()))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(told(format!("it has mode {mode:o}; it must be 0600")));
+        }
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?);
+        Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// One request; the answer is wiped when it is dropped.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), ProviderError> {
+        let OpenBaoOptions { address, mount, ca, .. } = &self.options;
+        let host = address.split("://").nth(1).unwrap_or(address).trim_end_matches('/');
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/v1/{mount}/{path}"))
+            .header("host", host)
+            .header("x-vault-token", self.token()?.as_str())
+            .header("x-vault-request", "true")
+            .header("content-type", "application/json")
+            .body(Full::from(Bytes::from_owner(body)))
+            .map_err(|e| unavailable(e.to_string()))?;
+        let answer = https::send(address, ca.as_deref(), request, ANSWER_MAX).await;
+        let (status, bytes) = answer.map_err(|e| unavailable(e.to_string()))?;
+        let kept = Zeroizing::new(bytes.to_vec());
+        if let Ok(mut bytes) = bytes.try_into_mut() {
+            bytes.zeroize();
+        }
+        Ok((status, kept))
+    }
+
+    /// A request that answers with data.
+    async fn data<T>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, ProviderError> {
+        // A body may hold a key: it is made in memory that is wiped.
+        let mut text = Zeroizing::new(Vec::new());
+        if !body.is_null() {
+            serde_json::to_writer(&mut *text, body).map_err(|_| strange())?;
+        }
+        let (status, answer) = self.ask(method, path, text).await?;
+        judge(status, &answer)?;
+        read(&answer).ok_or_else(strange)
+    }
+
+    async fn info(&self, key: KeyId) -> Result<Option<KeyInfo>, ProviderError> {
+        let (status, answer) = self.ask(Method::GET, &format!("keys/{key}"), Zeroizing::default()).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        judge(status, &answer)?;
+        data_of(&answer).map(Some).ok_or_else(strange)
+    }
+
+    async fn fingerprint(&self, key: KeyId, version: u32) -> Result<String, ProviderError> {
+        let body = json!({ "input": BASE64_STANDARD.encode(FINGERPRINT), "key_version": version });
+        let hmac: Hmac = self.data(Method::POST, &format!("hmac/{key}"), &body, data_of).await?;
+        let proof = hmac.hmac.strip_prefix(&format!("vault:v{version}:")).ok_or_else(strange)?;
+        let mut proof = BASE64_STANDARD.decode(proof).map_err(|_| strange())?;
+        proof.truncate(16);
+        Ok(hex::encode(proof))
+    }
+
+    async fn version(&self, key: KeyId) -> Result<NewVersion, ProviderError> {
+        let info = self.info(key).await?.ok_or_else(strange)?;
+        let fingerprint = self.fingerprint(key, info.latest_version).await?;
+        Ok(NewVersion { number: info.latest_version, fingerprint, wrapped: Vec::new() })
+    }
+
+    /// Nothing is wrapped by a key that somebody else made under the name of one of ours.
+    async fn ours(&self, row: &TenantKeyRow) -> Result<(), ProviderError> {
+        let current = row.current()?;
+        match self.fingerprint(row.id, current.number).await? == current.fingerprint {
+            true => Ok(()),
+            false => Err(refused("it holds another key under the name of this one")),
+        }
+    }
+
+    async fn encrypt(
+        &self,
+        key: KeyId,
+        suite: Suite,
+        items: &[(WrapContext, SecretKey)],
+    ) -> Result<Vec<Vec<u8>>, ProviderError> {
+        let inputs = items.iter().map(|(context, key)| {
+            let plaintext = Zeroizing::new(BASE64_STANDARD.encode(key.expose()));
+            json!({
+                "plaintext": plaintext.as_str(),
+                "associated_data": BASE64_STANDARD.encode(context.bytes(suite)),
+                "key_version": context.wrapping_version,
+            })
+        });
+        let mut body = json!({ "batch_input": inputs.collect::<Vec<_>>() });
+        let answer = self.data(Method::POST, &format!("encrypt/{key}"), &body, data_of::<Batch<Encrypted>>).await;
+        wipe(&mut body);
+        let results = answer?.batch_results;
+        if results.len() != items.len() {
+            return Err(strange());
+        }
+        let mut out = Vec::with_capacity(items.len());
+        for (result, (context, key)) in results.into_iter().zip(items) {
+            if !result.error.is_empty() {
+                return Err(refused(result.error));
+            }
+            if !result.ciphertext.starts_with(&format!("vault:v{}:", context.wrapping_version)) {
+                return Err(strange());
+            }
+            out.push(at_provider::stored(suite, context, key, &result.ciphertext));
+        }
+        Ok(out)
+    }
+
+    async fn decrypt(&self, row: &TenantKeyRow, items: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+        let mut inputs = Vec::with_capacity(items.len());
+        for (context, wrapped) in items {
+            inputs.push(json!({
+                "ciphertext": at_provider::text(wrapped, context)?,
+                "associated_data": BASE64_STANDARD.encode(context.bytes(row.suite)),
+            }));
+        }
+        let body = json!({ "batch_input": inputs });
+        let read = |answer: &[u8]| {
+            let reply: Reply<Batch<Decrypted<'_>>> = serde_json::from_slice(answer).ok()?;
+            Some(reply.data.batch_results.into_iter().map(|result| key_of(&result)).collect::<Vec<_>>())
+        };
+        let keys = self.data(Method::POST, &format!("decrypt/{}", row.id), &body, read).await?;
+        if keys.len() != items.len() {
+            return Err(strange());
+        }
+        let mut out = Vec::with_capacity(items.len());
+        for (key, (context, wrapped)) in keys.into_iter().zip(items) {
+            out.push(at_provider::proved(key?, context, wrapped)?);
+        }
+        Ok(out)
+    }
+}
+
+fn key_of(result: &Decrypted<'_>) -> Result<SecretKey, ProviderError> {
+    if !result.error.is_empty() {
+        return Err(refused(result.error.as_str()));
+    }
+    let mut key = Zeroizing::new([0; 32]);
+    // Two bytes more than a key has: the decoder wants room for whole groups.
+    let mut bytes = Zeroizing::new([0; 34]);
+    match BASE64_STANDARD.decode_slice(result.plaintext, bytes.as_mut_slice()) {
+        Ok(32) => key.copy_from_slice(&bytes[..32]),
+        _ => return Err(strange()),
+    }
+    Ok(SecretKey::from_bytes(*key))
+}
+
+fn data_of<T: for<'a> Deserialize<'a>>(answer: &[u8]) -> Option<T> {
+    serde_json::from_slice::<Reply<T>>(answer).ok().map(|reply| reply.data)
+}
+
+/// What the first item of a batch that failed is said to be.
+fn failed_item(answer: &[u8]) -> Result<String, serde_json::Error> {
+    let reply: Reply<Batch<Failed>> = serde_json::from_slice(answer)?;
+    let mut failed = reply.data.batch_results.into_iter().map(|item| item.error).filter(|error| !error.is_empty());
+    Ok(failed.next().unwrap_or_default())
+}
+
+/// What a status means: above 499, and 429, it may be otherwise later.
+fn judge(status: StatusCode, answer: &[u8]) -> Result<(), ProviderError> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let reply = serde_json::from_slice::<Errors>(answer);
+    let said = reply.map(|reply| reply.errors.join("; ")).or_else(|_| failed_item(answer)).unwrap_or_default();
+    let said = if said.is_empty() { status.to_string() } else { format!("{said} ({status})") };
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Err(unavailable(said)),
+        _ if status.is_server_error() => Err(unavailable(said)),
+        _ => Err(refused(said)),
+    }
+}
+
+/// Wipes the texts of a document that held keys.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[async_trait]
+impl KeyProvider for OpenBao {
+    fn kind(&self) -> ProviderKind {
+        KIND
+    }
+
+    fn place(&self) -> Option<VerifiedPlace> {
+        Some(self.options.place.clone())
+    }
+
+    async fn create(&self, key: NewKey) -> Result<NewVersion, ProviderError> {
+        let make = || async {
+            if self.info(key.id).await?.is_some() {
+                // Transit would answer as if it had made it.
+                return Err(refused(format!("a key {} is there already", key.id)));
+            }
+            let body = json!({ "type": "aes256-gcm96", "exportable": false });
+            self.data(Method::POST, &format!("keys/{}", key.id), &body, |_| Some(())).await
+        };
+        // Asked once: of a second try it would not be known whose key it found.
+        self.guard.once("create", make).await?;
+        self.guard.call("read", || self.version(key.id)).await
+    }
+
+    async fn rotate(&self, row: &TenantKeyRow) -> Result<NewVersion, ProviderError> {
+        self.guard.call("read", || self.ours(row)).await?;
+        let path = format!("keys/{}/rotate", row.id);
+        self.guard.once("rotate", || self.data(Method::POST, &path, &Value::Null, |_| Some(()))).await?;
+        let version = self.guard.call("read", || self.version(row.id)).await?;
+        if version.number <= row.current()?.number {
+            return Err(refused("it has fewer versions of the key than were made"));
+        }
+        Ok(version)
+    }
+
+    async fn wrap(
+        &self,
+        row: &TenantKeyRow,
+        bucket_keys: &[(WrapContext, SecretKey)],
+    ) -> Result<Vec<Vec<u8>>, ProviderError> {
+        self.guard.call("read", || self.ours(row)).await?;
+        let mut out = Vec::with_capacity(bucket_keys.len());
+        for batch in bucket_keys.chunks(BATCH) {
+            out.extend(self.guard.call("wrap", || self.encrypt(row.id, row.suite, batch)).await?);
+        }
+        Ok(out)
+    }
+
+    async fn unwrap(&self, row: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+        let mut out = Vec::with_capacity(wrapped.len());
+        for batch in wrapped.chunks(BATCH) {
+            out.extend(self.guard.call("unwrap", || self.decrypt(row, batch)).await?);
+        }
+        Ok(out)
+    }
+}
