@@ -1,7 +1,7 @@
 //! Configuration: defaults, then a TOML file, then `GOTGAN_*` environment variables, then flags.
 //! A key that is not known is an error.
 
-mod openbao;
+mod providers;
 mod sections;
 
 use std::path::{Component, Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use sections::{Danger, Keys, Limits, Listen, Log, Node, Openbao, Root, Tls};
+pub use sections::{Danger, Keys, Limits, Listen, Log, Node, Openbao, Pkcs11, Root, Tls};
 
 /// The whole configuration. An empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub keys: Keys,
     /// A key provider: the Transit engine of an OpenBao or Vault server.
     pub openbao: Openbao,
+    /// A key provider: a token of a hardware security module.
+    pub pkcs11: Pkcs11,
     /// Bounds.
     pub limits: Limits,
     /// What the server says on standard error.
@@ -50,6 +52,7 @@ impl Default for Config {
             root: Root::default(),
             keys: Keys::default(),
             openbao: Openbao::default(),
+            pkcs11: Pkcs11::default(),
             limits: Limits::default(),
             log: Log::default(),
             danger: Danger::default(),
@@ -192,6 +195,9 @@ impl Config {
         }
         if let Err(why) = self.openbao.options() {
             return refuse("openbao", why);
+        }
+        if let Err(why) = self.pkcs11.options() {
+            return refuse("pkcs11", why);
         }
         if !["text", "json"].contains(&self.log.format.as_str()) {
             return refuse("log.format", format!("{:?} is neither text nor json", self.log.format));
@@ -369,6 +375,9 @@ mod tests {
             "[openbao]\naddress = \"http://127.0.0.1:8200\"\ncountry = \"KR\"",
             "[openbao]\naddress = \"http://127.0.0.1:8200\"\ntoken_file = \"/t\"",
             "[openbao]\naddress = \"http://127.0.0.1:8200\"\ntoken_file = \"/t\"\ncountry = \"Korea\"",
+            "[pkcs11]\nmodule = \"/m.so\"\ntoken = \"t\"\ncountry = \"KR\"",
+            "[pkcs11]\nmodule = \"/m.so\"\npin_file = \"/p\"\ncountry = \"KR\"",
+            "[pkcs11]\nmodule = \"/m.so\"\ntoken = \"t\"\npin_file = \"/p\"",
             "[log]\nformat = \"xml\"",
             "[log]\nfilter = \"a=b=c\"",
         ] {

@@ -76,7 +76,7 @@ pub fn sealed(data: &[u8]) {
     let context = WrapContext { tenant, bucket, own: [5; 16], wrapping, wrapping_version };
     assert!(unwrap(&key, &context, data).is_err());
     assert!(at_provider::proved(key.clone(), &context, data).is_err());
-    let _given = at_provider::text(data, &context).is_ok();
+    let _given = at_provider::content(data, &context).is_ok();
     let owner = Owner { tenant, bucket, name: data, version: VersionId::from_bytes([6; 16]) };
     let facts = ManifestFacts { owner, bodies: &[], length: 0, modified: 0, residency_epoch: 0, list_values: data };
     assert!(ListKey::of(Suite::Aes256Gcm, &key).open(&owner, 1, 2, data).is_err());

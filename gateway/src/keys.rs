@@ -13,7 +13,6 @@ use policy::time::UtcMillis;
 
 use crate::control::{Bucket, ControlRow, ControlState, KeyState, TenantKeyRow, TenantRow};
 use crate::error::Error;
-use crate::provider::openbao::OpenBao;
 use crate::provider::sealed_file::SealedFile;
 use crate::provider::{KeyProvider, NewKey, ProviderError, ProviderKind};
 use crate::root::RootKey;
@@ -38,7 +37,8 @@ pub struct KeyRing {
     root: RootKey,
     control: Arc<ControlState>,
     sealed_file: SealedFile,
-    openbao: Option<OpenBao>,
+    /// Those that are reached over a network or a module.
+    others: Vec<Box<dyn KeyProvider>>,
     gates: Gates,
     buckets: BucketKeys,
 }
@@ -54,13 +54,13 @@ impl KeyRing {
     #[must_use]
     pub fn new(root: RootKey, control: Arc<ControlState>) -> Self {
         let (sealed_file, buckets) = (SealedFile::new(root.clone()), BucketKeys::new(BUCKET_KEY_TTL));
-        Self { root, control, sealed_file, openbao: None, gates: Gates::default(), buckets }
+        Self { root, control, sealed_file, others: Vec::new(), gates: Gates::default(), buckets }
     }
 
-    /// With another provider, and bucket keys kept for so long.
+    /// With other providers, and bucket keys kept for so long.
     #[must_use]
-    pub fn with(self, openbao: Option<OpenBao>, ttl: Duration) -> Self {
-        Self { openbao, buckets: BucketKeys::new(ttl.min(BUCKET_KEY_TTL)), ..self }
+    pub fn with(self, others: Vec<Box<dyn KeyProvider>>, ttl: Duration) -> Self {
+        Self { others, buckets: BucketKeys::new(ttl.min(BUCKET_KEY_TTL)), ..self }
     }
 
     /// A new tenant with its first tenant key and its log key, not yet stored.
@@ -128,11 +128,11 @@ impl KeyRing {
     }
 
     fn provider(&self, kind: ProviderKind) -> Result<&dyn KeyProvider, ProviderError> {
-        match (kind, &self.openbao) {
-            (ProviderKind::SealedFile, _) => Ok(&self.sealed_file),
-            (ProviderKind::Openbao, Some(openbao)) => Ok(openbao),
-            (ProviderKind::Openbao, None) => Err(ProviderError::Unknown(kind)),
+        if kind == ProviderKind::SealedFile {
+            return Ok(&self.sealed_file);
         }
+        let known = self.others.iter().find(|provider| provider.kind() == kind);
+        known.map(|provider| &**provider).ok_or(ProviderError::Unknown(kind))
     }
 
     /// The provider of a key, if it stands where the keys of the tenant may rest.

@@ -1,10 +1,14 @@
 //! Key providers: who holds tenant keys. A provider wraps and unwraps bucket keys; that is all that is asked of it
 //! while objects are read and written, once per bucket and time that a key is kept.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use async_trait::async_trait;
 use policy::id::{KeyId, TenantId};
 use policy::place::VerifiedPlace;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::control::{KeyVersionRow, TenantKeyRow};
 use crate::seal::wrap::WrapContext;
@@ -12,6 +16,7 @@ use crate::seal::{SealError, SecretKey, Suite};
 
 pub mod guard;
 pub mod openbao;
+pub mod pkcs11;
 pub mod sealed_file;
 
 /// Which provider holds a key.
@@ -22,6 +27,8 @@ pub enum ProviderKind {
     SealedFile,
     /// The Transit engine of an OpenBao or Vault server.
     Openbao,
+    /// A token of a hardware security module.
+    Pkcs11,
 }
 
 impl ProviderKind {
@@ -31,6 +38,7 @@ impl ProviderKind {
         match self {
             Self::SealedFile => "sealed-file",
             Self::Openbao => "openbao",
+            Self::Pkcs11 => "pkcs11",
         }
     }
 }
@@ -60,6 +68,17 @@ pub enum ProviderError {
     /// What it gave is not the key that was wrapped.
     #[error(transparent)]
     Seal(#[from] SealError),
+}
+
+/// A secret that its file keeps, mode 0600, read for each use so that it may be changed.
+fn secret_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let told = |why: String| format!("the file {}: {why}", path.display());
+    let mode = std::fs::metadata(path).map_err(|e| told(e.to_string()))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(told(format!("it has mode {mode:o}; it must be 0600")));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?);
+    Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
 /// A key that is to be made.

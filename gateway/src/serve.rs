@@ -38,7 +38,9 @@ use crate::jobs::{Again, Jobs};
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::opened::OpenedVersions;
+use crate::provider::KeyProvider;
 use crate::provider::openbao::OpenBao;
+use crate::provider::pkcs11::Token;
 use crate::record::{Content, Control, Recorder};
 use crate::s3::host::Domains;
 use crate::seal::key::random;
@@ -337,9 +339,16 @@ fn state_of(
     config: &Config,
 ) -> Result<(Arc<ControlState>, Arc<KeyRing>), ServeError> {
     let control = Arc::new(ControlState::new(&home.root, Arc::clone(catalog)));
-    let openbao = config.openbao.options().map_err(|why| ConfigError::Malformed { from: "openbao".to_owned(), why })?;
+    let wrong = |from: &'static str| move |why| ConfigError::Malformed { from: from.to_owned(), why };
+    let mut others: Vec<Box<dyn KeyProvider>> = Vec::new();
+    if let Some(options) = config.openbao.options().map_err(wrong("openbao"))? {
+        others.push(Box::new(OpenBao::new(options)));
+    }
+    if let Some(options) = config.pkcs11.options().map_err(wrong("pkcs11"))? {
+        others.push(Box::new(Token::new(options)));
+    }
     let ttl = Duration::from_secs(config.keys.cache_seconds);
-    let keys = KeyRing::new(home.root.clone(), Arc::clone(&control)).with(openbao.map(OpenBao::new), ttl);
+    let keys = KeyRing::new(home.root.clone(), Arc::clone(&control)).with(others, ttl);
     Ok((control, Arc::new(keys)))
 }
 

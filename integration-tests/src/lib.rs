@@ -15,6 +15,8 @@
 //! | [`sums`] | MD5, SHA and CRC, bit by bit where no library is at hand |
 //! | [`oracle`] | what the store must hold and list |
 //! | [`keeper`] | a tenant's key administrator at work |
+//! | [`held`] | objects under a key that a provider holds |
+//! | [`softhsm`] | a token of a hardware security module |
 //! | [`openbao`] | a real server that holds tenant keys |
 //! | [`mount`] | a small file system of a test's own |
 //! | [`noise`] | bodies and choices from a printed seed |
@@ -27,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod held;
 pub mod http2;
 pub mod keeper;
 pub mod mount;
@@ -37,6 +40,7 @@ pub mod power;
 pub mod proof;
 pub mod server;
 pub mod sign;
+pub mod softhsm;
 pub mod stream;
 pub mod sums;
 

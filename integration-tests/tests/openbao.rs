@@ -5,18 +5,15 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use integration_tests::Store;
 use integration_tests::clock::until;
+use integration_tests::held::{self, REFUSED, SILENT, opens, opens_again, until_refused};
 use integration_tests::keeper::Keeper;
-use integration_tests::noise::body;
 use integration_tests::openbao::{OpenBao, write_private};
 use integration_tests::server::binary;
-use integration_tests::{Client, Store};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
 use serde_json::json;
-
-const SILENT: (u16, &str) = (503, "KMS.DependencyTimeoutException");
-const REFUSED: (u16, &str) = (409, "KMS.InvalidStateException");
 
 /// A store whose servers ask OpenBao anew after a second.
 fn store_of(bao: &OpenBao) -> Store {
@@ -26,46 +23,8 @@ fn store_of(bao: &OpenBao) -> Store {
     store
 }
 
-/// A key administrator with a key at OpenBao that new buckets hang on, the bucket `theirs` that does, and one that
-/// hangs on the sealed file.
 fn keeper_of(store: &Store) -> Keeper {
-    let keeper = Keeper::new(store.start(), "demo");
-    keeper.s3().make_bucket("here");
-    keeper.s3().put("here", "k", "here").done();
-    let made = keeper.key(&["create", "held", "--provider", "openbao"]);
-    assert_eq!((made["provider"].as_str(), made["version"].as_u64()), (Some("openbao"), Some(1)));
-    keeper.key(&["default", "held"]);
-    let s3 = keeper.s3();
-    s3.make_bucket("theirs");
-    s3.put("theirs", "small", "small").done();
-    s3.put("theirs", "large", body(1, 5 << 20)).done();
-    keeper
-}
-
-fn opens(s3: &Client) {
-    s3.must_hold("theirs", "small", b"small");
-    s3.must_hold("theirs", "large", &body(1, 5 << 20));
-}
-
-/// Waits until the key is forgotten, and then everything is refused so.
-fn until_refused(s3: &Client, (status, code): (u16, &str)) {
-    until("the bucket key is forgotten", || (s3.get("theirs", "small").status == status).then_some(()));
-    s3.get("theirs", "large").refused(status, code).done();
-    s3.head("theirs", "small").status(status).done();
-    s3.bucket("GET", "theirs").query("list-type", "2").send().refused(status, code).done();
-    for size in [1, 300_000] {
-        s3.object("PUT", "theirs", "new").body(vec![7; size]).send().refused(status, code).done();
-    }
-    s3.bucket("PUT", "another").send().refused(status, code).done();
-    // What hangs on another provider goes on.
-    s3.must_hold("here", "k", b"here");
-    s3.put("here", "again", "v").done();
-}
-
-fn opens_again(s3: &Client) {
-    until("it opens again", || (s3.get("theirs", "small").status == 200).then_some(()));
-    opens(s3);
-    s3.get("theirs", "new").refused(404, "NoSuchKey").done();
+    held::keeper(store, "openbao")
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     let provider = match call.body.get("provider") {
         None => ProviderKind::SealedFile,
         Some(name) => {
-            serde_json::from_value(name.clone()).map_err(|_| bad("the provider is sealed-file or openbao"))?
+            serde_json::from_value(name.clone()).map_err(|_| bad("the provider is sealed-file, openbao or pkcs11"))?
         }
     };
     if keys_of(admin, tenant).await?.len() >= KEYS_MAX {

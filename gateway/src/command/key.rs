@@ -19,7 +19,7 @@ pub(super) enum Key {
         /// `AES-256-GCM` or `CHACHA20-POLY1305`: the cipher of all that hangs on it.
         #[arg(long, default_value = "AES-256-GCM")]
         algorithm: String,
-        /// Who holds it: `sealed-file`, or `openbao` where the server is set up for it.
+        /// Who holds it: `sealed-file`, or `openbao` or `pkcs11` where the server is set up for it.
         #[arg(long, default_value = "sealed-file")]
         provider: String,
         #[command(flatten)]

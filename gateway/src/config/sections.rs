@@ -87,6 +87,22 @@ pub struct Openbao {
     pub subdivision: String,
 }
 
+/// A token of a hardware security module, by its PKCS#11 module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pkcs11 {
+    /// The module, a shared library; it runs inside the server. There is no such provider when not set.
+    pub module: String,
+    /// Label of the token.
+    pub token: String,
+    /// File that holds the user PIN, mode 0600.
+    pub pin_file: String,
+    /// Where the token stands, ISO 3166-1 alpha-2. Without it no tenant's residency admits it.
+    pub country: String,
+    /// ISO 3166-2.
+    pub subdivision: String,
+}
+
 /// Bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -4,7 +4,6 @@
 //! A key is named by its id. Transit takes the context of what it wraps as associated data; what is stored is as
 //! [`at_provider`] says.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -19,11 +18,11 @@ use serde_json::{Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::guard::Guard;
-use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped};
+use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
 use crate::control::TenantKeyRow;
 use crate::https;
 use crate::seal::wrap::{WrapContext, at_provider};
-use crate::seal::{SecretKey, Suite};
+use crate::seal::{SealError, SecretKey, Suite};
 
 const KIND: ProviderKind = ProviderKind::Openbao;
 /// Bucket keys of one request.
@@ -122,17 +121,6 @@ impl OpenBao {
         Self { options, guard: Guard::new(KIND) }
     }
 
-    fn token(&self) -> Result<Zeroizing<String>, ProviderError> {
-        let path = &self.options.token_file;
-        let told = |why: String| unavailable(format!("the token file {}: {why}", path.display()));
-        let mode = std::fs::metadata(path).map_err(|e| told(e.to_string()))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(told(format!("it has mode {mode:o}; it must be 0600")));
-        }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| told(e.to_string()))?);
-        Ok(Zeroizing::new(text.trim().to_owned()))
-    }
-
     /// One request; the answer is wiped when it is dropped.
     async fn ask(
         &self,
@@ -146,7 +134,7 @@ impl OpenBao {
             .method(method)
             .uri(format!("/v1/{mount}/{path}"))
             .header("host", host)
-            .header("x-vault-token", self.token()?.as_str())
+            .header("x-vault-token", secret_file(&self.options.token_file).map_err(unavailable)?.as_str())
             .header("x-vault-request", "true")
             .header("content-type", "application/json")
             .body(Full::from(Bytes::from_owner(body)))
@@ -240,7 +228,7 @@ impl OpenBao {
             if !result.ciphertext.starts_with(&format!("vault:v{}:", context.wrapping_version)) {
                 return Err(strange());
             }
-            out.push(at_provider::stored(suite, context, key, &result.ciphertext));
+            out.push(at_provider::stored(suite, context, key, result.ciphertext.as_bytes()));
         }
         Ok(out)
     }
@@ -248,8 +236,9 @@ impl OpenBao {
     async fn decrypt(&self, row: &TenantKeyRow, items: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
         let mut inputs = Vec::with_capacity(items.len());
         for (context, wrapped) in items {
+            let text = std::str::from_utf8(at_provider::content(wrapped, context)?);
             inputs.push(json!({
-                "ciphertext": at_provider::text(wrapped, context)?,
+                "ciphertext": text.map_err(|_| SealError::Malformed("bucket key"))?,
                 "associated_data": BASE64_STANDARD.encode(context.bytes(row.suite)),
             }));
         }

@@ -7,7 +7,7 @@
 //! | 2 | 16 | wrapping key id |
 //! | 18 | 4 | wrapping key version, big-endian |
 //! | 22 | 32 | commitment: derive(wrapped key, "commit", context) |
-//! | 54 | | what the provider gave, text |
+//! | 54 | | what the provider gave |
 //!
 //! The commitment binds the context, whether the provider authenticates it or not, and shows when the provider opens
 //! something else.
@@ -25,31 +25,30 @@ pub(super) fn is(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MARK)
 }
 
-/// What is stored of a key that a provider wrapped as `text`.
+/// What is stored of a key that a provider wrapped as `content`.
 #[must_use]
-pub fn stored(suite: Suite, context: &WrapContext, key: &SecretKey, text: &str) -> Vec<u8> {
+pub fn stored(suite: Suite, context: &WrapContext, key: &SecretKey, content: &[u8]) -> Vec<u8> {
     let commitment = suite.derive(key, "commit", &context.bytes(suite));
     [
         [MARK, suite.id()].as_slice(),
         &context.wrapping,
         &context.wrapping_version.to_be_bytes(),
         commitment.expose(),
-        text.as_bytes(),
+        content,
     ]
     .concat()
 }
 
-/// The provider's text of a key that it wrapped in this context.
+/// What the provider gave for a key that it wrapped in this context.
 ///
 /// # Errors
 /// `Malformed` for another shape, `Refused` for another wrapping key or version.
-pub fn text<'a>(bytes: &'a [u8], context: &WrapContext) -> Result<&'a str, SealError> {
+pub fn content<'a>(bytes: &'a [u8], context: &WrapContext) -> Result<&'a [u8], SealError> {
     let (_, id, version, rest) = head(bytes)?;
     if !is(bytes) || (id, version) != (context.wrapping, context.wrapping_version) {
         return Err(SealError::Refused(WHAT));
     }
-    let (_, text) = rest.split_at_checked(32).ok_or(SealError::Malformed(WHAT))?;
-    std::str::from_utf8(text).map_err(|_| SealError::Malformed(WHAT))
+    rest.split_at_checked(32).map(|(_, content)| content).ok_or(SealError::Malformed(WHAT))
 }
 
 /// The key that a provider opened, if it is the one that was wrapped, in this context.
@@ -82,9 +81,9 @@ mod tests {
     #[test]
     fn only_the_key_that_was_wrapped_is_believed_and_only_in_its_place() {
         let (suite, key) = (Suite::ChaCha20Poly1305, SecretKey::from_bytes([6; 32]));
-        let bytes = stored(suite, &context(), &key, "vault:v5:x");
+        let bytes = stored(suite, &context(), &key, b"vault:v5:x");
         assert_eq!(wrapped_by(&bytes), Ok((suite, [4; 16], 5)));
-        assert_eq!(text(&bytes, &context()), Ok("vault:v5:x"));
+        assert_eq!(content(&bytes, &context()), Ok(b"vault:v5:x".as_slice()));
         assert!(proved(key.clone(), &context(), &bytes).is_ok());
         assert!(proved(SecretKey::from_bytes([7; 32]), &context(), &bytes).is_err(), "another key under its name");
         for elsewhere in [
@@ -95,7 +94,7 @@ mod tests {
         ] {
             assert!(proved(key.clone(), &elsewhere, &bytes).is_err());
         }
-        assert!(text(&bytes, &WrapContext { wrapping_version: 6, ..context() }).is_err());
+        assert!(content(&bytes, &WrapContext { wrapping_version: 6, ..context() }).is_err());
     }
 
     proptest! {
@@ -103,7 +102,7 @@ mod tests {
         fn any_bytes_are_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let marked = [&[MARK, 1], bytes.as_slice()].concat();
             for bytes in [bytes, marked] {
-                let _given = text(&bytes, &context()).is_ok();
+                let _given = content(&bytes, &context()).is_ok();
                 prop_assert!(proved(SecretKey::from_bytes([1; 32]), &context(), &bytes).is_err());
                 let _by = wrapped_by(&bytes);
             }

@@ -1,12 +1,13 @@
-//! What the configuration of OpenBao amounts to.
+//! What the sections of key providers amount to.
 
 use std::path::PathBuf;
 
 use http::Uri;
 use policy::place::{Assurance, Place, VerifiedPlace};
 
-use super::Openbao;
+use super::{Openbao, Pkcs11};
 use crate::provider::openbao::OpenBaoOptions;
+use crate::provider::pkcs11::Pkcs11Options;
 
 impl Openbao {
     /// The provider that is configured, if any.
@@ -38,21 +39,39 @@ impl Openbao {
         }
         let address = self.address.trim_end_matches('/').to_owned();
         let mount = self.mount.trim_matches('/').to_owned();
-        let (token_file, place) = (PathBuf::from(&self.token_file), self.place()?);
+        let (token_file, place) = (PathBuf::from(&self.token_file), place(&self.country, &self.subdivision)?);
         Ok(Some(OpenBaoOptions { address, mount, token_file, ca, place }))
     }
+}
 
-    fn place(&self) -> Result<VerifiedPlace, String> {
-        let country = self.country.parse().map_err(|e| format!("country: {e}"))?;
-        let subdivision = match self.subdivision.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(|e| format!("subdivision: {e}"))?),
-        };
-        let assurance = Assurance::SelfDeclared;
-        let place = Place { country, subdivision, site: None, rack: None, operator: None, assurance };
-        match VerifiedPlace::known(place) {
-            known if known.place().is_some() => Ok(known),
-            _ => Err("subdivision: it is not in the country".to_owned()),
+impl Pkcs11 {
+    /// The provider that is configured, if any.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn options(&self) -> Result<Option<Pkcs11Options>, String> {
+        if self.module.is_empty() {
+            return Ok(None);
         }
+        if self.token.is_empty() || self.pin_file.is_empty() {
+            return Err("name the token, and pin_file, the file that holds its user PIN".to_owned());
+        }
+        let place = place(&self.country, &self.subdivision)?;
+        let (module, pin_file) = (PathBuf::from(&self.module), PathBuf::from(&self.pin_file));
+        Ok(Some(Pkcs11Options { module, token: self.token.clone(), pin_file, place }))
+    }
+}
+
+fn place(country: &str, subdivision: &str) -> Result<VerifiedPlace, String> {
+    let country = country.parse().map_err(|e| format!("country: {e}"))?;
+    let subdivision = match subdivision {
+        "" => None,
+        text => Some(text.parse().map_err(|e| format!("subdivision: {e}"))?),
+    };
+    let assurance = Assurance::SelfDeclared;
+    let place = Place { country, subdivision, site: None, rack: None, operator: None, assurance };
+    match VerifiedPlace::known(place) {
+        known if known.place().is_some() => Ok(known),
+        _ => Err("subdivision: it is not in the country".to_owned()),
     }
 }
