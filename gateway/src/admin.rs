@@ -42,6 +42,7 @@ mod accounts;
 mod audit;
 mod auth;
 mod keys;
+mod ledger;
 pub mod signing;
 
 use audit::chain::Chains;
@@ -279,6 +280,7 @@ impl Admin {
             AdminOperation::KeySuspend => keys::suspend(self, call).await,
             AdminOperation::KeyResume => keys::resume(self, call).await,
             AdminOperation::KeyDefault => keys::make_default(self, call).await,
+            AdminOperation::KeyLedger => ledger::list(self, call).await,
         }
     }
 
@@ -384,6 +386,7 @@ fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("GET", ["audit"]) => Some(AdminOperation::AuditList),
         ("GET", ["keys"]) => Some(AdminOperation::KeyList),
         ("POST", ["keys"]) => Some(AdminOperation::KeyCreate),
+        ("GET", ["ledger"]) => Some(AdminOperation::KeyLedger),
         ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
         ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
         ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),

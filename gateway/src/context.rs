@@ -142,7 +142,7 @@ impl RequestContext {
 
     /// The operation of the admin API, which decides whose log it is in.
     pub fn administers(&self, operation: AdminOperation) {
-        self.facts().of_a_tenant = operation.role().is_of_a_tenant();
+        self.facts().of_a_tenant = operation.is_of_tenants();
     }
 
     /// The tenant in whose log a request of the admin API is; the platform's, unless it is a tenant's matter.

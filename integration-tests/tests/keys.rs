@@ -173,6 +173,46 @@ fn who_manages_keys_reads_nothing_and_who_reads_manages_none() {
     keeper.server.client().must_hold("mine", "k", b"v");
 }
 
+#[test]
+fn a_compliance_officer_reads_the_log_and_the_ledger_of_the_tenant_and_no_more() {
+    let store = Store::new();
+    let server = store.start();
+    let stranger = server.stranger("others");
+    stranger.make_bucket("theirs");
+    let officer = server.make_account_as("demo", "officer", "compliance-officer");
+    let keeper = Keeper::new(server, "demo");
+    keeper.s3().make_bucket("mine");
+    keeper.s3().put("mine", "k", "v").done();
+    keeper.key(&["rotate", "default"]);
+    keeper.suspend("default");
+    keeper.key(&["resume", "default"]);
+    let read = |arguments: &[&str]| {
+        let output = keeper.server.try_command_as(&officer, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let log = read(&["audit", "list", "--all", "--json"]);
+    let log: Vec<serde_json::Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(log.iter().all(|r| r["tenant"] == "demo"), "nothing of others, nothing of the platform");
+    for operation in ["PutObject", "admin:KeyRotate", "admin:KeySuspend"] {
+        assert_eq!(log.iter().filter(|r| r["operation"] == operation).count(), 1, "{operation}");
+    }
+    let ledger: serde_json::Value = serde_json::from_str(&read(&["key", "ledger", "--json"])).unwrap();
+    let acts: Vec<_> = ledger.as_array().unwrap().iter().map(|l| l["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["rotate", "suspend", "resume"]);
+    assert!(
+        ledger.as_array().unwrap().iter().all(|l| l["by"] == "keeper" && l["key"] == "default" && l["version"] == 2)
+    );
+    let csv = read(&["key", "ledger", "--csv"]);
+    assert!(csv.starts_with('\u{feff}') && csv.contains("암호키") && csv.lines().count() == 4, "{csv}");
+    read(&["key", "show", "default"]);
+    for command in [["key", "rotate", "default"].as_slice(), &["tenant", "list"], &["credential", "list"]] {
+        assert!(!keeper.server.try_command_as(&officer, command).status.success(), "{command:?}");
+    }
+    let s3 = keeper.server.client_of(&officer.access, &officer.secret);
+    assert!(s3.get("mine", "k").refused(403, "AccessDenied").xml("Message").contains("object.role"));
+}
+
 /// Whatever becomes of the process, a rotation is made or it is not.
 #[test]
 fn a_killed_rotation_is_whole_or_nothing() {

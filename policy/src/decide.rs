@@ -168,15 +168,13 @@ fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Act
 }
 
 fn admin(operation: AdminOperation, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
-    let role = operation.role();
-    let rule = match role {
-        Role::KeyAdministrator => rules::KEY_ROLE,
-        Role::PlatformAdministrator | Role::Engineer => rules::ADMIN_ROLE,
-    };
-    if actor.role != role || actor.tenant.is_some() != role.is_of_a_tenant() {
-        let why = format!("{} is for a {}, and the principal is none", operation.name(), role.name());
+    let roles = operation.roles();
+    let rule = if roles.contains(&Role::PlatformAdministrator) { rules::ADMIN_ROLE } else { rules::KEY_ROLE };
+    if !roles.contains(&actor.role) || actor.tenant.is_some() != actor.role.is_of_a_tenant() {
+        let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
+        let why = format!("{} is for a {}, and the principal is none", operation.name(), names.join(" or "));
         // What is the platform's matter is not told to tenants.
-        return Err(Denial::new(rule, why, role.is_of_a_tenant() && actor.tenant.is_some()));
+        return Err(Denial::new(rule, why, operation.is_of_tenants() && actor.tenant.is_some()));
     }
     held.push(rule.id);
     Ok(Permit {

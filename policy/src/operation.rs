@@ -113,12 +113,13 @@ admin! {
     KeySuspend = "KeySuspend",
     KeyResume = "KeyResume",
     KeyDefault = "KeyDefault",
+    KeyLedger = "KeyLedger",
 }
 
 impl AdminOperation {
-    /// The one role that it is for.
+    /// The roles that it is for.
     #[must_use]
-    pub const fn role(self) -> Role {
+    pub const fn roles(self) -> &'static [Role] {
         match self {
             Self::TenantCreate
             | Self::TenantList
@@ -128,16 +129,19 @@ impl AdminOperation {
             | Self::CredentialCreate
             | Self::CredentialList
             | Self::CredentialRevoke
-            | Self::BucketResidency
-            | Self::AuditList => Role::PlatformAdministrator,
-            Self::KeyCreate
-            | Self::KeyList
-            | Self::KeyShow
-            | Self::KeyRotate
-            | Self::KeySuspend
-            | Self::KeyResume
-            | Self::KeyDefault => Role::KeyAdministrator,
+            | Self::BucketResidency => &[Role::PlatformAdministrator],
+            Self::AuditList => &[Role::PlatformAdministrator, Role::ComplianceOfficer],
+            Self::KeyList | Self::KeyShow | Self::KeyLedger => &[Role::KeyAdministrator, Role::ComplianceOfficer],
+            Self::KeyCreate | Self::KeyRotate | Self::KeySuspend | Self::KeyResume | Self::KeyDefault => {
+                &[Role::KeyAdministrator]
+            }
         }
+    }
+
+    /// Whether it may be a tenant's own matter, whose record is then in the tenant's log.
+    #[must_use]
+    pub fn is_of_tenants(self) -> bool {
+        self.roles().iter().any(|role| role.is_of_a_tenant())
     }
 }
 

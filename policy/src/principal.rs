@@ -14,11 +14,14 @@ pub enum Role {
     Engineer,
     /// Manages the keys of one tenant. Reads no object.
     KeyAdministrator,
+    /// Reads the access log and the key ledger of one tenant. Reads no object, changes nothing.
+    ComplianceOfficer,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 3] = [Self::PlatformAdministrator, Self::Engineer, Self::KeyAdministrator];
+    pub const ALL: [Self; 4] =
+        [Self::PlatformAdministrator, Self::Engineer, Self::KeyAdministrator, Self::ComplianceOfficer];
 
     /// Its name in the admin API and on the command line.
     #[must_use]
@@ -27,6 +30,7 @@ impl Role {
             Self::PlatformAdministrator => "platform-administrator",
             Self::Engineer => "engineer",
             Self::KeyAdministrator => "key-administrator",
+            Self::ComplianceOfficer => "compliance-officer",
         }
     }
 
@@ -35,7 +39,7 @@ impl Role {
     pub const fn is_of_a_tenant(self) -> bool {
         match self {
             Self::PlatformAdministrator => false,
-            Self::Engineer | Self::KeyAdministrator => true,
+            Self::Engineer | Self::KeyAdministrator | Self::ComplianceOfficer => true,
         }
     }
 }

@@ -70,9 +70,9 @@ rules! {
     IDENTITY = "identity.required", "Only an authenticated, active principal is served", Some(SAFETY_5), Some("2026-07-01");
     TENANT = "tenant.own-bucket", "A principal reaches only its own tenant's buckets", Some(SAFETY_5), Some("2026-07-01");
     TENANT_REQUIRED = "tenant.required", "Objects are reached by principals of a tenant, not of the platform", Some(SAFETY_5), Some("2026-07-01");
-    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators", Some(SAFETY_5), Some("2026-07-01");
-    OBJECT_ROLE = "object.role", "Objects are reached by engineers of the tenant, not by who manages its keys", Some(SAFETY_5), Some("2026-07-01");
-    KEY_ROLE = "key.role", "A tenant's keys are managed by its key administrators, not by the platform or by who uses them", Some(SAFETY_7), Some("2026-07-01");
+    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators, and the log of a tenant for its compliance officers", Some(SAFETY_5), Some("2026-07-01");
+    OBJECT_ROLE = "object.role", "Objects are reached by engineers of the tenant, not by who manages its keys or reads its log", Some(SAFETY_5), Some("2026-07-01");
+    KEY_ROLE = "key.role", "A tenant's keys are managed by its key administrators and watched by its compliance officers, not by the platform or by who uses them", Some(SAFETY_7), Some("2026-07-01");
     OWNER = "owner.expected", "The bucket belongs to the owner that the request expects", None, None;
     KOREA = "residency.korea", "Data rests only on nodes whose verified identity says the Republic of Korea", Some(TRANSFER), Some("2023-09-15");
     UNKNOWN_PLACE = "residency.unknown-place", "A node whose identity does not say where it stands keeps no data", Some(TRANSFER), Some("2023-09-15");

@@ -10,6 +10,9 @@ use storage::catalog::{LogItem, RecordQuery};
 use storage::log::{LogEntry, LogPosition, RecordKind};
 
 pub(super) mod chain;
+mod names;
+
+pub(super) use names::Names;
 
 use super::{Admin, Call, Failure, Outcome};
 use crate::clock::rfc3339;
@@ -18,7 +21,7 @@ use crate::error::Error;
 use crate::record::{Access, Closing, Content};
 
 /// Entries read for one page.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 /// Entries behind a page in which closing records are looked for.
 const AHEAD: usize = 4000;
 /// What filters match exactly.
@@ -41,7 +44,7 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let next = items.last().filter(|_| items.len() == PAGE).map(|item| item.position().to_string());
     let mut lines = Vec::new();
     let mut closings = HashMap::new();
-    let mut names = HashMap::new();
+    let mut names = Names::default();
     let mut chain = admin.chains.resume(after);
     for item in &items {
         let entry = match item {
@@ -52,12 +55,20 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
                 continue;
             }
         };
-        if let Some(why) = chain.follow(entry) {
+        let broken = chain.follow(entry);
+        // A tenant's officer reads its records, and learns nothing of those of others.
+        if call.tenant.is_some_and(|tenant| entry.tenant != Some(tenant)) {
+            continue;
+        }
+        if let Some(why) = broken {
             lines.push(damage(entry.position, Some(entry.time), "broken-chain", why));
         }
         match admin.gateway.recorder.open(entry).await {
             Ok(Content::Opening(access)) => {
-                let tenant = name_of(admin, &mut names, access.tenant.as_deref()).await?;
+                let tenant = match access.tenant.as_deref() {
+                    Some(id) => Some(names.of::<TenantRow>(admin, id).await?),
+                    None => None,
+                };
                 lines.push(opening(entry, &access, tenant));
             }
             Ok(Content::Closing(closing)) => drop(closings.insert(closing.request.clone(), closing)),
@@ -87,7 +98,7 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     Ok(Outcome::answer(json!({ "lines": lines, "next": next })))
 }
 
-async fn page(admin: &Admin, after: Option<LogPosition>, limit: usize) -> Result<Vec<LogItem>, Failure> {
+pub(super) async fn page(admin: &Admin, after: Option<LogPosition>, limit: usize) -> Result<Vec<LogItem>, Failure> {
     Ok(admin.gateway.catalog.records(&RecordQuery { after, limit }).await.map_err(Error::from)?)
 }
 
@@ -100,24 +111,6 @@ async fn look_ahead(admin: &Admin, after: LogPosition, closings: &mut HashMap<St
         }
     }
     Ok(())
-}
-
-async fn name_of(
-    admin: &Admin,
-    names: &mut HashMap<String, String>,
-    id: Option<&str>,
-) -> Result<Option<String>, Failure> {
-    let Some(id) = id else { return Ok(None) };
-    if let Some(name) = names.get(id) {
-        return Ok(Some(name.clone()));
-    }
-    let row = match id.parse::<policy::id::TenantId>() {
-        Ok(tenant) => admin.gateway.control.row::<TenantRow>(tenant.as_bytes()).await?,
-        Err(_) => None,
-    };
-    let name = row.map_or_else(|| id.to_owned(), |row| row.name);
-    names.insert(id.to_owned(), name.clone());
-    Ok(Some(name))
 }
 
 /// Evidence that somebody had hands on the log.
@@ -175,7 +168,7 @@ fn milliseconds(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 
-fn position(text: &str) -> Result<LogPosition, Failure> {
+pub(super) fn position(text: &str) -> Result<LogPosition, Failure> {
     let parsed = text.split_once('.').and_then(|(stream, sequence)| {
         Some(LogPosition { stream: stream.parse().ok()?, sequence: sequence.parse().ok()? })
     });

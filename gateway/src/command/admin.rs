@@ -32,7 +32,7 @@ pub(super) enum Principal {
         /// Its tenant; none for a platform administrator.
         #[arg(long)]
         tenant: Option<String>,
-        /// `engineer`, `key-administrator` or `platform-administrator`.
+        /// `engineer`, `key-administrator`, `compliance-officer` or `platform-administrator`.
         #[arg(long, default_value = "engineer")]
         role: String,
         #[command(flatten)]

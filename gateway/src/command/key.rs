@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::admin::{change, list};
 use super::client::Client;
-use super::table::render;
+use super::table::{csv, render};
 use super::{CommandError, Reach, print};
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +64,14 @@ pub(super) enum Key {
         #[command(flatten)]
         reach: Reach,
     },
+    /// The ledger of the tenant's keys (암호키 관리대장): what was done with them, when, by whom.
+    Ledger {
+        /// As CSV, for a spreadsheet.
+        #[arg(long)]
+        csv: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Let new buckets hang on a key.
     Default {
         /// Its name or id.
@@ -99,6 +107,18 @@ const ROTATED: &[(&str, &str)] = &[
     ("FINGERPRINT", "fingerprint"),
     ("ID", "id"),
 ];
+/// What stands in the ledger, with the words of ISMS-P for who files it.
+const LEDGER: &[(&str, &str)] = &[
+    ("TIME (일시)", "time"),
+    ("ACT (구분)", "act"),
+    ("KEY (암호키)", "key"),
+    ("VERSION (버전)", "version"),
+    ("BY (담당자)", "by"),
+    ("SOURCE (접속지)", "source"),
+    ("STATUS (결과)", "status"),
+    ("KEY ID", "key_id"),
+    ("RECORD (기록)", "sequence"),
+];
 const VERSIONS: &[(&str, &str)] = &[("VERSION", "version"), ("CREATED", "created"), ("FINGERPRINT", "fingerprint")];
 
 pub(super) fn key(command: &Key) -> Result<(), CommandError> {
@@ -115,6 +135,7 @@ pub(super) fn key(command: &Key) -> Result<(), CommandError> {
             act(reach, key, "suspend", &json!({ "reason": reason }), CHANGED)
         }
         Key::Resume { key, reach } => act(reach, key, "resume", &Value::Null, CHANGED),
+        Key::Ledger { csv, reach } => ledger(reach, *csv),
         Key::Default { key, reach } => act(reach, key, "default", &Value::Null, KEYS),
     }
 }
@@ -133,6 +154,25 @@ fn show(reach: &Reach, key: &str) -> Result<(), CommandError> {
     print(&format!("\n{}", render(VERSIONS, &rows("versions"))))?;
     let buckets: Vec<Value> = rows("buckets").into_iter().map(|name| json!({ "bucket": name })).collect();
     print(&format!("\n{}", render(&[("BUCKETS", "bucket")], &buckets)))
+}
+
+fn ledger(reach: &Reach, as_csv: bool) -> Result<(), CommandError> {
+    let client = Client::new(reach)?;
+    let (mut lines, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+        let page = client.get("/v1/ledger", &query)?;
+        lines.extend(page.get("lines").and_then(Value::as_array).cloned().unwrap_or_default());
+        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    match (reach.json, as_csv) {
+        (true, _) => print(&Value::Array(lines).to_string()),
+        (false, true) => print(&csv(LEDGER, &lines)),
+        (false, false) => print(&render(LEDGER, &lines)),
+    }
 }
 
 /// What stops a tenant's reads and writes is asked for twice.

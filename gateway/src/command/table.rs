@@ -18,6 +18,18 @@ pub(super) fn render(columns: &[(&str, &str)], rows: &[Value]) -> String {
     padded.collect::<Vec<_>>().join("\n")
 }
 
+/// The same as CSV (RFC 4180), with the mark by which spreadsheets know UTF-8. No cell begins a formula.
+pub(super) fn csv(columns: &[(&str, &str)], rows: &[Value]) -> String {
+    let quoted = |text: &str| {
+        let tame = if text.starts_with(['=', '+', '-', '@']) && text.len() > 1 { "'" } else { "" };
+        format!("\"{tame}{}\"", text.replace('"', "\"\""))
+    };
+    let line = |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",");
+    let mut lines = vec![line(columns.iter().map(|(title, _)| (*title).to_owned()).collect())];
+    lines.extend(rows.iter().map(|row| line(columns.iter().map(|(_, field)| cell(row.get(field))).collect())));
+    format!("\u{feff}{}", lines.join("\r\n"))
+}
+
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
@@ -32,6 +44,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_spreadsheet_reads_what_was_written_and_calculates_nothing() {
+        let rows = [json!({ "a": "say \"hi\", all", "b": 10 }), json!({ "a": "=1+1", "b": null })];
+        assert_eq!(
+            csv(&[("A", "a"), ("B", "b")], &rows),
+            "\u{feff}\"A\",\"B\"\r\n\"say \"\"hi\"\", all\",\"10\"\r\n\"'=1+1\",\"-\""
+        );
+    }
 
     #[test]
     fn columns_line_up() {
