@@ -295,12 +295,17 @@ impl Admin {
         let change = Change::PutControl { rows: outcome.rows, buckets: outcome.buckets };
         let record =
             self.gateway.recorder.seal(context.administered(), context.time, &context.opening(200, None)).await?;
+        let suspending = match outcome.then {
+            Then::Suspend(key) => Some(self.gateway.keys.suspending(key).await),
+            Then::Nothing | Then::ForgetAccounts => None,
+        };
         self.gateway.catalog.commit(Commit { change, record: Some(record) }).await.map_err(Error::from)?;
         context.recorded(200);
-        match outcome.then {
-            Then::Nothing => {}
-            Then::ForgetAccounts => self.gateway.identities.forget(),
-            Then::Suspend(key) => self.gateway.keys.suspended(key),
+        if let Some(suspending) = suspending {
+            suspending.done();
+        }
+        if matches!(outcome.then, Then::ForgetAccounts) {
+            self.gateway.identities.forget();
         }
         Ok(outcome.answer)
     }

@@ -21,11 +21,11 @@ use crate::seal::wrap::{unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
 
 pub use bucket::BucketKey;
-pub use gate::Gate;
+pub use gate::{Gate, Held};
 
 use bucket::Stored;
 use cache::BucketKeys;
-use gate::Gates;
+use gate::{Closing, Gates};
 
 /// How long an unwrapped bucket key may be used at most before it is unwrapped again (SECURITY.md rule 19).
 pub const BUCKET_KEY_TTL: Duration = Duration::from_secs(300);
@@ -41,6 +41,22 @@ pub struct KeyRing {
     others: Vec<Box<dyn KeyProvider>>,
     gates: Gates,
     buckets: BucketKeys,
+}
+
+/// A suspension that is not committed yet.
+#[derive(Debug)]
+#[must_use = "the key stays in use unless it is done"]
+pub struct Suspending<'a> {
+    ring: &'a KeyRing,
+    closing: Closing,
+}
+
+impl Suspending<'_> {
+    /// Stops whatever uses the key, whose row says now that it is suspended: cached keys go, streams break off.
+    pub fn done(self) {
+        self.ring.gates.close(self.closing);
+        self.ring.buckets.forget_closed();
+    }
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -76,18 +92,20 @@ impl KeyRing {
         Ok((TenantRow { id, name: name.to_owned(), created: now, residency, key: key.id, log_key }, key))
     }
 
-    /// The wrapped key of a new bucket.
+    /// The wrapped key of a new bucket, to be committed while it is held.
     ///
     /// # Errors
     /// `Missing` when the tenant has no key, `KeySuspended` when it is, `Provider` when its provider does not wrap.
-    pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<Vec<u8>, Error> {
+    pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<(Vec<u8>, Held), Error> {
         let row: TenantRow = self.row(tenant.as_bytes()).await?;
+        let held = self.gates.of(row.key).hold().await?;
         let key_row = self.active(row.key).await?;
         let own: [u8; 16] = random()?;
         let context = bucket::context((tenant, bucket), own, (key_row.id, key_row.current()?.number));
         let provider = self.provider_of(&key_row).await?;
         let wrapped = provider.wrap(&key_row, &[(context, SecretKey::random()?)]).await?;
-        Ok(bucket::stored(own, 1, wrapped.first().ok_or(SealError::Malformed("bucket key"))?))
+        let wrapped = wrapped.first().ok_or(SealError::Malformed("bucket key"))?;
+        Ok((bucket::stored(own, 1, wrapped), held))
     }
 
     /// The current key of a bucket, from the cache while it is fresh. However many ask at once, its provider is asked
@@ -113,10 +131,10 @@ impl KeyRing {
         Ok(stored.open(key, gate))
     }
 
-    /// Stops whatever uses a tenant key whose row says that it is suspended: cached keys go, streams break off.
-    pub fn suspended(&self, key: KeyId) {
-        self.gates.close(key);
-        self.buckets.forget_closed();
+    /// A suspension that is about to be committed: no commit under the key is made from now on, until it is done or
+    /// given up.
+    pub async fn suspending(&self, key: KeyId) -> Suspending<'_> {
+        Suspending { ring: self, closing: self.gates.closing(key).await }
     }
 
     async fn active(&self, id: KeyId) -> Result<TenantKeyRow, Error> {

@@ -135,6 +135,36 @@ fn a_suspended_key_opens_nothing_until_it_is_resumed() {
     assert_eq!(keeper.key(&["list"]).as_array().unwrap().len(), 2);
 }
 
+/// In the log nothing that hangs on the key is written behind its suspension.
+#[test]
+fn no_write_follows_a_suspension() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    keeper.s3().make_bucket("mine");
+    for _ in 0..3 {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let s3 = keeper.s3();
+                std::thread::spawn(move || {
+                    let put = |n: &u32| s3.object("PUT", "mine", &format!("{writer}-{n}")).body("v").send();
+                    (0..).take_while(|n| put(n).status == 200).count()
+                })
+            })
+            .collect();
+        until("they write", || (keeper.server.metric("gotgan_commits_total") > 20.0).then_some(()));
+        keeper.suspend("default");
+        assert!(writers.into_iter().map(|writer| writer.join().unwrap()).sum::<usize>() > 0);
+        let log = keeper.server.command(&["audit", "list", "--all", "--tenant", "demo", "--json"]);
+        let log: Vec<serde_json::Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let at = log.iter().rposition(|r| r["operation"] == "admin:KeySuspend" && r["status"] == 200).unwrap();
+        let (before, after) = log.split_at(at);
+        let written = |r: &&serde_json::Value| r["operation"] == "PutObject" && r["status"] == 200;
+        assert!(before.iter().filter(written).count() > 0);
+        assert_eq!(after.iter().filter(written).count(), 0);
+        keeper.key(&["resume", "default"]);
+    }
+}
+
 #[test]
 fn who_manages_keys_reads_nothing_and_who_reads_manages_none() {
     let store = Store::new();

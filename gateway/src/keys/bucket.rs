@@ -7,7 +7,6 @@ use std::sync::Arc;
 use policy::id::{BucketId, KeyId, TenantId};
 
 use super::gate::Gate;
-use crate::error::Error;
 use crate::provider::Wrapped;
 use crate::seal::value::ListKey;
 use crate::seal::wrap::{WrapContext, wrapped_by};
@@ -94,13 +93,12 @@ impl BucketKey {
         context((self.tenant, self.bucket), own, (self.id, self.version))
     }
 
-    /// Wraps a version key for the version or upload `own`, whose commit follows.
+    /// Wraps a version key for the version or upload `own`.
     ///
     /// # Errors
-    /// `KeySuspended` when its tenant key is meanwhile, `Seal` without a salt.
-    pub fn wrap(&self, key: &VersionKey, own: [u8; 16]) -> Result<Vec<u8>, Error> {
-        self.gate.pass()?;
-        Ok(key.envelope(&self.key, &self.context(own))?)
+    /// `Random` without a salt.
+    pub fn wrap(&self, key: &VersionKey, own: [u8; 16]) -> Result<Vec<u8>, SealError> {
+        key.envelope(&self.key, &self.context(own))
     }
 
     /// Opens the envelope of the version or upload `own`.

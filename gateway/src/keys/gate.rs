@@ -1,11 +1,12 @@
 //! Whether a tenant key may be used, known to all that hold a key below it: what is suspended stops at once, in
-//! the middle of a stream too (SECURITY.md rule 19).
+//! the middle of a stream too, and no commit under it follows the suspension (SECURITY.md rules 17 and 19).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use policy::id::KeyId;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::error::Error;
 
@@ -14,13 +15,39 @@ use crate::error::Error;
 pub struct Gate {
     key: KeyId,
     closed: AtomicBool,
+    /// Shared by commits under the key; a suspension has it alone.
+    commits: Arc<RwLock<()>>,
+}
+
+/// A commit under the key: the gate does not close before this is dropped.
+#[derive(Debug)]
+#[must_use = "the gate may close once it is dropped"]
+pub struct Held {
+    _commits: OwnedRwLockReadGuard<()>,
+}
+
+/// A suspension that is being committed: commits under the key wait for it.
+#[derive(Debug)]
+#[must_use = "the gate stays open unless it is closed"]
+pub(super) struct Closing {
+    key: KeyId,
+    _commits: OwnedRwLockWriteGuard<()>,
 }
 
 impl Gate {
     /// An open one.
     #[must_use]
-    pub const fn new(key: KeyId) -> Self {
-        Self { key, closed: AtomicBool::new(false) }
+    pub fn new(key: KeyId) -> Self {
+        Self { key, closed: AtomicBool::new(false), commits: Arc::default() }
+    }
+
+    /// Asks before a commit under the key, and keeps the gate open until it is made.
+    ///
+    /// # Errors
+    /// `KeySuspended` once it is closed.
+    pub async fn hold(&self) -> Result<Held, Error> {
+        let held = Held { _commits: Arc::clone(&self.commits).read_owned().await };
+        self.pass().map(|()| held)
     }
 
     /// Asks before a key below is used.
@@ -53,11 +80,19 @@ impl Gates {
         Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(Gate::new(key))))
     }
 
+    /// Waits for the commits under a key, and holds back those to come.
+    pub(super) async fn closing(&self, key: KeyId) -> Closing {
+        let commits = Arc::clone(&self.of(key).commits);
+        Closing { key, _commits: commits.write_owned().await }
+    }
+
     /// Closes the gate of a key whose row says that it is suspended.
-    pub(super) fn close(&self, key: KeyId) {
-        if let Some(gate) = self.lock().remove(&key) {
+    pub(super) fn close(&self, closing: Closing) {
+        if let Some(gate) = self.lock().remove(&closing.key) {
             gate.closed.store(true, Ordering::Release);
         }
+        // Only now commits that waited go on, and find it closed.
+        drop(closing);
     }
 }
 
@@ -65,14 +100,40 @@ impl Gates {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_gate_closes_for_all_that_hold_it_and_stays_closed() {
+    #[tokio::test]
+    async fn a_gate_closes_for_all_that_hold_it_and_stays_closed() {
         let (gates, key, other) = (Gates::default(), KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
         let [held, also_held, of_another] = [key, key, other].map(|key| gates.of(key));
-        gates.close(key);
+        drop(gates.closing(key).await);
+        assert!(held.is_open(), "the suspension was not committed");
+        gates.close(gates.closing(key).await);
         assert!(matches!(held.pass(), Err(Error::KeySuspended(which)) if which == key));
-        assert!(!also_held.is_open() && of_another.is_open());
+        assert!(held.hold().await.is_err() && !also_held.is_open() && of_another.is_open());
         assert!(gates.of(key).is_open(), "of a key that was resumed");
         assert!(!held.is_open());
+    }
+
+    #[tokio::test]
+    async fn a_suspension_waits_for_commits_and_those_that_come_later_are_refused() {
+        let gates = Arc::new(Gates::default());
+        let key = KeyId::from_bytes([1; 16]);
+        let gate = gates.of(key);
+        let under_way = gate.hold().await.unwrap();
+        let suspension = tokio::spawn({
+            let gates = Arc::clone(&gates);
+            async move { gates.close(gates.closing(key).await) }
+        });
+        while Arc::clone(&gate.commits).try_read_owned().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let later = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.hold().await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        assert!(gate.is_open() && !suspension.is_finished() && !later.is_finished());
+        drop(under_way);
+        suspension.await.unwrap();
+        assert!(!later.await.unwrap());
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn create_bucket(
         return Err(s3s::s3_error!(TooManyBuckets, "You have attempted to create more buckets than allowed"));
     }
     let id = BucketId::time_ordered(clock::now().0, random().map_err(Error::from)?);
-    let key = gateway.keys.new_bucket_key(tenant, id).await?;
+    let (key, _held) = gateway.keys.new_bucket_key(tenant, id).await?;
     let row = gateway.control.prove(BucketRow {
         id,
         name: name.clone(),

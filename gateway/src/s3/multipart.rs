@@ -128,13 +128,14 @@ pub(super) async fn create_multipart_upload(
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let id = UploadId::time_ordered(clock::now().0, random().map_err(Error::from)?);
+    let _held = bucket_key.gate.hold().await?;
     let mut row = UploadRow {
         id,
         bucket: bucket.id,
         key,
         initiated: clock::now(),
         initiator: call.admitted.account.actor.principal,
-        envelope: bucket_key.wrap(&version_key, *id.as_bytes())?,
+        envelope: bucket_key.wrap(&version_key, *id.as_bytes()).map_err(Error::from)?,
         metadata: Vec::new(),
         checksum: encode(&checksum)?,
     };

@@ -128,6 +128,7 @@ pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: D
         residency_epoch: 0,
         list_values: &list_values,
     };
+    let _held = draft.bucket_key.gate.hold().await?;
     let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
     let metadata = draft.key.seal_metadata(&owner, 0, &draft.metadata.encode()?)?;
     let envelope = draft.bucket_key.wrap(draft.key, *draft.version.as_bytes())?;

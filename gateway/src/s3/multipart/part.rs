@@ -86,7 +86,7 @@ async fn keep_part(
     let sealed = upload.seal_values(modified, &received.manifest, &values)?;
     let part = PartRow { number, modified, size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
-    upload.gate.pass()?;
+    let _held = upload.gate.hold().await?;
     let change = Change::PutPart {
         bucket: bucket.id,
         key: upload.row.key.clone(),
