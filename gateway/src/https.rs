@@ -69,7 +69,9 @@ pub async fn send(
     let stream = stream.map_err(|source| HttpError::Connect { address: base.to_owned(), source })?;
     if secure {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| exchange(e.to_string()))?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(trust(ca.ok_or(HttpError::NoCa)?)?));
+        let ca = ca.ok_or(HttpError::NoCa)?.to_owned();
+        let trusted = tokio::task::spawn_blocking(move || trust(&ca)).await.map_err(|e| exchange(e.to_string()))??;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(trusted));
         let stream = connector.connect(name, stream).await.map_err(|e| exchange(e.to_string()))?;
         talk(TokioIo::new(stream), request, most).await.map_err(exchange)
     } else {

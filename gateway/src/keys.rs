@@ -98,14 +98,15 @@ impl KeyRing {
     /// `Missing` when the tenant has no key, `KeySuspended` when it is, `Provider` when its provider does not wrap.
     pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<(Vec<u8>, Held), Error> {
         let row: TenantRow = self.row(tenant.as_bytes()).await?;
-        let held = self.gates.of(row.key).hold().await?;
+        let gate = self.gates.of(row.key);
         let key_row = self.active(row.key).await?;
         let own: [u8; 16] = random()?;
         let context = bucket::context((tenant, bucket), own, (key_row.id, key_row.current()?.number));
         let provider = self.provider_of(&key_row).await?;
         let wrapped = provider.wrap(&key_row, &[(context, SecretKey::random()?)]).await?;
         let wrapped = wrapped.first().ok_or(SealError::Malformed("bucket key"))?;
-        Ok((bucket::stored(own, 1, wrapped), held))
+        // Not while a provider is asked: a suspension waits for whoever holds it.
+        Ok((bucket::stored(own, 1, wrapped), gate.hold().await?))
     }
 
     /// The current key of a bucket, from the cache while it is fresh. However many ask at once, its provider is asked

@@ -41,7 +41,20 @@ impl ProviderKind {
             Self::Pkcs11 => "pkcs11",
         }
     }
+
+    /// It does not answer.
+    fn unavailable(self, why: impl Into<String>) -> ProviderError {
+        ProviderError::Unavailable { provider: self, why: why.into() }
+    }
+
+    /// It answers, and will not.
+    fn refused(self, why: impl Into<String>) -> ProviderError {
+        ProviderError::Refused { provider: self, why: why.into() }
+    }
 }
+
+/// What every key at a provider authenticates for its fingerprint.
+const FINGERPRINT: &[u8] = b"gotgan-tenant-key-fingerprint";
 
 /// A provider did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +83,7 @@ pub enum ProviderError {
     Seal(#[from] SealError),
 }
 
-/// A secret that its file keeps, mode 0600, read for each use so that it may be changed.
+/// A secret that its file keeps, mode 0600, read for each use so that it may be changed. This asks the disk.
 fn secret_file(path: &Path) -> Result<Zeroizing<String>, String> {
     let told = |why: String| format!("the file {}: {why}", path.display());
     let mode = std::fs::metadata(path).map_err(|e| told(e.to_string()))?.permissions().mode() & 0o777;

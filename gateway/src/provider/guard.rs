@@ -43,10 +43,6 @@ impl Guard {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unavailable(&self, why: impl Into<String>) -> ProviderError {
-        ProviderError::Unavailable { provider: self.provider, why: why.into() }
-    }
-
     /// As [`Self::call`], of what must not be asked twice.
     ///
     /// # Errors
@@ -74,7 +70,7 @@ impl Guard {
     fn rested(&self) -> Result<(), ProviderError> {
         match &*self.failed() {
             Some((since, why)) if since.elapsed() < self.patience.rest => {
-                Err(self.unavailable(format!("{why}; it is asked again in a moment")))
+                Err(self.provider.unavailable(format!("{why}; it is asked again in a moment")))
             }
             _ => Ok(()),
         }
@@ -88,7 +84,7 @@ impl Guard {
         let begun = Instant::now();
         let outcome = match tokio::time::timeout(self.patience.deadline, call).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.unavailable(format!("no answer in {:?}", self.patience.deadline))),
+            Err(_) => Err(self.provider.unavailable(format!("no answer in {:?}", self.patience.deadline))),
         };
         self.count(operation, begun, &outcome);
         *self.failed() = match &outcome {
@@ -143,7 +139,7 @@ mod tests {
     }
 
     fn down() -> ProviderError {
-        ProviderError::Unavailable { provider: ProviderKind::Openbao, why: "down".to_owned() }
+        ProviderKind::Openbao.unavailable("down")
     }
 
     #[tokio::test]
@@ -169,7 +165,7 @@ mod tests {
         let (guard, asked) = (guard(Duration::ZERO), AtomicUsize::new(0));
         let refused = || async {
             asked.fetch_add(1, Ordering::Relaxed);
-            Err::<(), _>(ProviderError::Refused { provider: ProviderKind::Openbao, why: "no".to_owned() })
+            Err::<(), _>(ProviderKind::Openbao.refused("no"))
         };
         assert!(matches!(guard.call("unwrap", refused).await, Err(ProviderError::Refused { .. })));
         assert_eq!(asked.load(Ordering::Relaxed), 1);

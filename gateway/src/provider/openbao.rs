@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::guard::Guard;
-use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
+use super::{FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
 use crate::control::TenantKeyRow;
 use crate::https;
 use crate::seal::wrap::{WrapContext, at_provider};
@@ -28,8 +28,6 @@ const KIND: ProviderKind = ProviderKind::Openbao;
 /// Bucket keys of one request.
 const BATCH: usize = 256;
 const ANSWER_MAX: usize = 1 << 20;
-/// What every key of ours authenticates for its fingerprint.
-const FINGERPRINT: &[u8] = b"gotgan-tenant-key-fingerprint";
 
 /// Where the server is, and who asks.
 #[derive(Debug, Clone)]
@@ -102,16 +100,8 @@ struct Hmac {
     hmac: String,
 }
 
-fn unavailable(why: impl Into<String>) -> ProviderError {
-    ProviderError::Unavailable { provider: KIND, why: why.into() }
-}
-
-fn refused(why: impl Into<String>) -> ProviderError {
-    ProviderError::Refused { provider: KIND, why: why.into() }
-}
-
 fn strange() -> ProviderError {
-    unavailable("its answer is not what the API of Transit promises")
+    KIND.unavailable("its answer is not what the API of Transit promises")
 }
 
 impl OpenBao {
@@ -130,17 +120,20 @@ impl OpenBao {
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), ProviderError> {
         let OpenBaoOptions { address, mount, ca, .. } = &self.options;
         let host = address.split("://").nth(1).unwrap_or(address).trim_end_matches('/');
+        let path_of_token = self.options.token_file.clone();
+        let token = tokio::task::spawn_blocking(move || secret_file(&path_of_token)).await;
+        let token = token.map_err(|e| e.to_string()).flatten().map_err(|why| KIND.unavailable(why))?;
         let request = Request::builder()
             .method(method)
             .uri(format!("/v1/{mount}/{path}"))
             .header("host", host)
-            .header("x-vault-token", secret_file(&self.options.token_file).map_err(unavailable)?.as_str())
+            .header("x-vault-token", token.as_str())
             .header("x-vault-request", "true")
             .header("content-type", "application/json")
             .body(Full::from(Bytes::from_owner(body)))
-            .map_err(|e| unavailable(e.to_string()))?;
+            .map_err(|e| KIND.unavailable(e.to_string()))?;
         let answer = https::send(address, ca.as_deref(), request, ANSWER_MAX).await;
-        let (status, bytes) = answer.map_err(|e| unavailable(e.to_string()))?;
+        let (status, bytes) = answer.map_err(|e| KIND.unavailable(e.to_string()))?;
         let kept = Zeroizing::new(bytes.to_vec());
         if let Ok(mut bytes) = bytes.try_into_mut() {
             bytes.zeroize();
@@ -148,20 +141,14 @@ impl OpenBao {
         Ok((status, kept))
     }
 
-    /// A request that answers with data.
+    /// A request that changes or does something and answers with data.
     async fn data<T>(
         &self,
-        method: Method,
         path: &str,
-        body: &Value,
+        body: Zeroizing<Vec<u8>>,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, ProviderError> {
-        // A body may hold a key: it is made in memory that is wiped.
-        let mut text = Zeroizing::new(Vec::new());
-        if !body.is_null() {
-            serde_json::to_writer(&mut *text, body).map_err(|_| strange())?;
-        }
-        let (status, answer) = self.ask(method, path, text).await?;
+        let (status, answer) = self.ask(Method::POST, path, body).await?;
         judge(status, &answer)?;
         read(&answer).ok_or_else(strange)
     }
@@ -177,7 +164,7 @@ impl OpenBao {
 
     async fn fingerprint(&self, key: KeyId, version: u32) -> Result<String, ProviderError> {
         let body = json!({ "input": BASE64_STANDARD.encode(FINGERPRINT), "key_version": version });
-        let hmac: Hmac = self.data(Method::POST, &format!("hmac/{key}"), &body, data_of).await?;
+        let hmac: Hmac = self.data(&format!("hmac/{key}"), written(body, 1)?, data_of).await?;
         let proof = hmac.hmac.strip_prefix(&format!("vault:v{version}:")).ok_or_else(strange)?;
         let mut proof = BASE64_STANDARD.decode(proof).map_err(|_| strange())?;
         proof.truncate(16);
@@ -195,7 +182,7 @@ impl OpenBao {
         let current = row.current()?;
         match self.fingerprint(row.id, current.number).await? == current.fingerprint {
             true => Ok(()),
-            false => Err(refused("it holds another key under the name of this one")),
+            false => Err(KIND.refused("it holds another key under the name of this one")),
         }
     }
 
@@ -213,17 +200,16 @@ impl OpenBao {
                 "key_version": context.wrapping_version,
             })
         });
-        let mut body = json!({ "batch_input": inputs.collect::<Vec<_>>() });
-        let answer = self.data(Method::POST, &format!("encrypt/{key}"), &body, data_of::<Batch<Encrypted>>).await;
-        wipe(&mut body);
-        let results = answer?.batch_results;
+        let body = written(json!({ "batch_input": inputs.collect::<Vec<_>>() }), items.len())?;
+        let results: Batch<Encrypted> = self.data(&format!("encrypt/{key}"), body, data_of).await?;
+        let results = results.batch_results;
         if results.len() != items.len() {
             return Err(strange());
         }
         let mut out = Vec::with_capacity(items.len());
         for (result, (context, key)) in results.into_iter().zip(items) {
             if !result.error.is_empty() {
-                return Err(refused(result.error));
+                return Err(KIND.refused(result.error));
             }
             if !result.ciphertext.starts_with(&format!("vault:v{}:", context.wrapping_version)) {
                 return Err(strange());
@@ -247,7 +233,7 @@ impl OpenBao {
             let reply: Reply<Batch<Decrypted<'_>>> = serde_json::from_slice(answer).ok()?;
             Some(reply.data.batch_results.into_iter().map(|result| key_of(&result)).collect::<Vec<_>>())
         };
-        let keys = self.data(Method::POST, &format!("decrypt/{}", row.id), &body, read).await?;
+        let keys = self.data(&format!("decrypt/{}", row.id), written(body, items.len())?, read).await?;
         if keys.len() != items.len() {
             return Err(strange());
         }
@@ -261,7 +247,7 @@ impl OpenBao {
 
 fn key_of(result: &Decrypted<'_>) -> Result<SecretKey, ProviderError> {
     if !result.error.is_empty() {
-        return Err(refused(result.error.as_str()));
+        return Err(KIND.refused(result.error.as_str()));
     }
     let mut key = Zeroizing::new([0; 32]);
     // Two bytes more than a key has: the decoder wants room for whole groups.
@@ -293,10 +279,19 @@ fn judge(status: StatusCode, answer: &[u8]) -> Result<(), ProviderError> {
     let said = reply.map(|reply| reply.errors.join("; ")).or_else(|_| failed_item(answer)).unwrap_or_default();
     let said = if said.is_empty() { status.to_string() } else { format!("{said} ({status})") };
     match status {
-        StatusCode::TOO_MANY_REQUESTS => Err(unavailable(said)),
-        _ if status.is_server_error() => Err(unavailable(said)),
-        _ => Err(refused(said)),
+        StatusCode::TOO_MANY_REQUESTS => Err(KIND.unavailable(said)),
+        _ if status.is_server_error() => Err(KIND.unavailable(said)),
+        _ => Err(KIND.refused(said)),
     }
+}
+
+/// A document of so many items as text, which may hold keys: neither it nor the document stays behind in memory. It
+/// is as long as it will be from the start, for one that grew would leave a copy.
+fn written(mut body: Value, items: usize) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    let mut text = Zeroizing::new(Vec::with_capacity(512 * (items + 1)));
+    let done = serde_json::to_writer(&mut *text, &body);
+    wipe(&mut body);
+    done.map(|()| text).map_err(|_| strange())
 }
 
 /// Wipes the texts of a document that held keys.
@@ -323,10 +318,10 @@ impl KeyProvider for OpenBao {
         let make = || async {
             if self.info(key.id).await?.is_some() {
                 // Transit would answer as if it had made it.
-                return Err(refused(format!("a key {} is there already", key.id)));
+                return Err(KIND.refused(format!("a key {} is there already", key.id)));
             }
             let body = json!({ "type": "aes256-gcm96", "exportable": false });
-            self.data(Method::POST, &format!("keys/{}", key.id), &body, |_| Some(())).await
+            self.data(&format!("keys/{}", key.id), written(body, 1)?, |_| Some(())).await
         };
         // Asked once: of a second try it would not be known whose key it found.
         self.guard.once("create", make).await?;
@@ -336,10 +331,10 @@ impl KeyProvider for OpenBao {
     async fn rotate(&self, row: &TenantKeyRow) -> Result<NewVersion, ProviderError> {
         self.guard.call("read", || self.ours(row)).await?;
         let path = format!("keys/{}/rotate", row.id);
-        self.guard.once("rotate", || self.data(Method::POST, &path, &Value::Null, |_| Some(()))).await?;
+        self.guard.once("rotate", || self.data(&path, Zeroizing::default(), |_| Some(()))).await?;
         let version = self.guard.call("read", || self.version(row.id)).await?;
         if version.number <= row.current()?.number {
-            return Err(refused("it has fewer versions of the key than were made"));
+            return Err(KIND.refused("it has fewer versions of the key than were made"));
         }
         Ok(version)
     }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use zeroize::Zeroizing;
 
 use super::guard::Guard;
-use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
+use super::{FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
 use crate::control::TenantKeyRow;
 use crate::seal::key::random;
 use crate::seal::wrap::{WrapContext, at_provider};
@@ -30,8 +30,6 @@ use crate::seal::{SealError, SecretKey};
 const KIND: ProviderKind = ProviderKind::Pkcs11;
 const IV: usize = 12;
 const TAG_BITS: u64 = 128;
-/// What every key of ours authenticates for its fingerprint.
-const FINGERPRINT: &[u8] = b"gotgan-tenant-key-fingerprint";
 /// Versions without a row that are passed over: each is what a crash left of a rotation.
 const LEFT_MAX: u32 = 1000;
 
@@ -69,14 +67,6 @@ impl std::fmt::Debug for State {
     }
 }
 
-fn unavailable(why: impl Into<String>) -> ProviderError {
-    ProviderError::Unavailable { provider: KIND, why: why.into() }
-}
-
-fn refused(why: impl Into<String>) -> ProviderError {
-    ProviderError::Refused { provider: KIND, why: why.into() }
-}
-
 /// What a module said: about the key it is final, about anything else it may be otherwise later.
 fn failed(error: Error) -> ProviderError {
     match &error {
@@ -90,8 +80,8 @@ fn failed(error: Error) -> ProviderError {
             | RvError::PinExpired
             | RvError::PinLocked,
             _,
-        ) => refused(error.to_string()),
-        _ => unavailable(error.to_string()),
+        ) => KIND.refused(error.to_string()),
+        _ => KIND.unavailable(error.to_string()),
     }
 }
 
@@ -113,9 +103,11 @@ impl State {
     }
 
     fn session(&mut self, options: &Pkcs11Options) -> Result<Session, ProviderError> {
-        let pin = secret_file(&options.pin_file).map_err(unavailable)?;
+        let pin = secret_file(&options.pin_file).map_err(|why| KIND.unavailable(why))?;
         if self.rejected.as_ref() == Some(&pin) {
-            return Err(refused("the token did not take the PIN; it is not tried again until its file holds another"));
+            return Err(
+                KIND.refused("the token did not take the PIN; it is not tried again until its file holds another")
+            );
         }
         let module = match &self.module {
             Some(module) => module,
@@ -132,13 +124,13 @@ impl State {
         let slot = slots
             .into_iter()
             .find(|slot| module.get_token_info(*slot).is_ok_and(|token| token.label() == options.token))
-            .ok_or_else(|| unavailable(format!("there is no token {:?}", options.token)))?;
+            .ok_or_else(|| KIND.unavailable(format!("there is no token {:?}", options.token)))?;
         let session = module.open_rw_session(slot).map_err(failed)?;
         match session.login(UserType::User, Some(&AuthPin::from(pin.as_str().to_owned()))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
             Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
                 self.rejected = Some(pin);
-                Err(refused("the token does not take the PIN"))
+                Err(KIND.refused("the token does not take the PIN"))
             }
             Err(error) => Err(failed(error)),
         }
@@ -155,12 +147,12 @@ fn find(session: &Session, key: KeyId, version: u32) -> Result<Option<ObjectHand
     match session.find_objects(&template).map_err(failed)?.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(*one)),
-        _ => Err(refused(format!("it has more than one version {version} of the key {key}"))),
+        _ => Err(KIND.refused(format!("it has more than one version {version} of the key {key}"))),
     }
 }
 
 fn must_find(session: &Session, key: KeyId, version: u32) -> Result<ObjectHandle, ProviderError> {
-    find(session, key, version)?.ok_or_else(|| refused(format!("it has no version {version} of the key {key}")))
+    find(session, key, version)?.ok_or_else(|| KIND.refused(format!("it has no version {version} of the key {key}")))
 }
 
 fn make(session: &Session, key: KeyId, number: u32) -> Result<NewVersion, ProviderError> {
@@ -192,7 +184,7 @@ fn ours(session: &Session, row: &TenantKeyRow, number: u32) -> Result<ObjectHand
     let key = must_find(session, row.id, number)?;
     match fingerprint(session, key)? == known.fingerprint {
         true => Ok(key),
-        false => Err(refused("it holds another key under the name of this one")),
+        false => Err(KIND.refused("it holds another key under the name of this one")),
     }
 }
 
@@ -239,7 +231,7 @@ impl Token {
         let mut state: OwnedMutexGuard<State> = Arc::clone(&self.state).lock_owned().await;
         let options = Arc::clone(&self.options);
         let done = tokio::task::spawn_blocking(move || state.run(&options, work)).await;
-        done.map_err(|_| unavailable("its module failed"))?
+        done.map_err(|_| KIND.unavailable("its module failed"))?
     }
 }
 
@@ -255,7 +247,7 @@ impl KeyProvider for Token {
 
     async fn create(&self, key: NewKey) -> Result<NewVersion, ProviderError> {
         let work = move |session: &Session| match find(session, key.id, 1)? {
-            Some(_) => Err(refused(format!("a key {} is there already", key.id))),
+            Some(_) => Err(KIND.refused(format!("a key {} is there already", key.id))),
             None => make(session, key.id, 1),
         };
         self.guard.once("create", || self.run(work)).await
@@ -270,7 +262,7 @@ impl KeyProvider for Token {
                     return make(session, row.id, number);
                 }
             }
-            Err(refused("it has more versions of the key than were made"))
+            Err(KIND.refused("it has more versions of the key than were made"))
         };
         self.guard.once("rotate", || self.run(work)).await
     }
