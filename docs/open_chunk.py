@@ -9,8 +9,10 @@ import hashlib, hmac, json, struct, sys
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from aria_gcm import AriaGcm
+
 SEGMENT, TAG, STRIDE, PER_CHUNK, FORMAT = 65_536, 16, 65_600, 64, 1
-SUITES = {1: AESGCM, 2: ChaCha20Poly1305}
+SUITES = {1: AESGCM, 2: ChaCha20Poly1305, 3: AriaGcm}
 
 
 def derive(key, suite, purpose, context):

@@ -14,7 +14,7 @@ fn segments(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(SEGMENT_PLAIN as u64));
     let key = SecretKey::from_bytes([1; 32]);
     let body = BodyId::from_bytes([2; 16]);
-    for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+    for suite in Suite::ALL {
         let mut buffer = vec![7; SEGMENT_PLAIN + TAG];
         group.bench_function(format!("seal {suite:?}"), |b| {
             let mut sealer = BodySealer::new(suite, &key, body, u64::MAX / 2).unwrap();

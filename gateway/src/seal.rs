@@ -4,6 +4,7 @@
 //!
 //! tenant key -> bucket key -> version key -> data keys
 
+pub mod aria;
 pub mod body;
 pub mod key;
 mod locked;

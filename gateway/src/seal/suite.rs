@@ -5,6 +5,7 @@ use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Unboun
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use super::aria::{AriaGcm, MAX_DATA};
 use super::key::SecretKey;
 use super::{FORMAT, MAGIC, SealError};
 
@@ -20,15 +21,22 @@ pub enum Suite {
     /// ChaCha20-Poly1305 (RFC 8439), the same derivation.
     #[serde(rename = "CHACHA20-POLY1305")]
     ChaCha20Poly1305,
+    /// ARIA-256-GCM (RFC 5794, RFC 6209; KS X 1213-1), the same derivation.
+    #[serde(rename = "ARIA-256-GCM")]
+    Aria256Gcm,
 }
 
 impl Suite {
+    /// Every suite.
+    pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::ChaCha20Poly1305, Self::Aria256Gcm];
+
     /// The byte that stands in labels, AADs and rows.
     #[must_use]
     pub const fn id(self) -> u8 {
         match self {
             Self::Aes256Gcm => 1,
             Self::ChaCha20Poly1305 => 2,
+            Self::Aria256Gcm => 3,
         }
     }
 
@@ -38,6 +46,7 @@ impl Suite {
         match self {
             Self::Aes256Gcm => "AES-256-GCM",
             Self::ChaCha20Poly1305 => "CHACHA20-POLY1305",
+            Self::Aria256Gcm => "ARIA-256-GCM",
         }
     }
 
@@ -49,6 +58,7 @@ impl Suite {
         match id {
             1 => Ok(Self::Aes256Gcm),
             2 => Ok(Self::ChaCha20Poly1305),
+            3 => Ok(Self::Aria256Gcm),
             _ => Err(SealError::Malformed("suite id")),
         }
     }
@@ -85,14 +95,19 @@ impl Suite {
         let algorithm = match self {
             Self::Aes256Gcm => &AES_256_GCM,
             Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            Self::Aria256Gcm => return Ok(Cipher::Aria(AriaGcm::new(key.expose()))),
         };
         let key = UnboundKey::new(algorithm, key.expose()).map_err(|_| SealError::Malformed("key"))?;
-        Ok(Cipher(LessSafeKey::new(key)))
+        Ok(Cipher::Ring(LessSafeKey::new(key)))
     }
 }
 
 /// One AEAD key, ready. The caller answers for the nonce: each use in this module has a proof beside it.
-pub(crate) struct Cipher(LessSafeKey);
+#[expect(clippy::large_enum_variant, reason = "the usual one is the large one, and shall not be allocated")]
+pub(crate) enum Cipher {
+    Ring(LessSafeKey),
+    Aria(AriaGcm),
+}
 
 impl std::fmt::Debug for Cipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -103,13 +118,18 @@ impl std::fmt::Debug for Cipher {
 impl Cipher {
     /// Seals in place and returns the tag.
     pub(crate) fn seal(&self, nonce: [u8; 12], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG], SealError> {
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), data)
-            .map_err(|_| SealError::Malformed("plaintext length"))?;
-        let mut out = [0; TAG];
-        out.copy_from_slice(tag.as_ref());
-        Ok(out)
+        const LENGTH: SealError = SealError::Malformed("plaintext length");
+        match self {
+            Self::Ring(key) => {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), data).map_err(|_| LENGTH)?;
+                let mut out = [0; TAG];
+                out.copy_from_slice(tag.as_ref());
+                Ok(out)
+            }
+            Self::Aria(_) if data.len() as u64 > MAX_DATA => Err(LENGTH),
+            Self::Aria(key) => Ok(key.seal(&nonce, aad, data)),
+        }
     }
 
     /// Opens `data` (ciphertext and tag) in place and returns the plaintext part.
@@ -120,8 +140,14 @@ impl Cipher {
         data: &'a mut [u8],
         what: &'static str,
     ) -> Result<&'a mut [u8], SealError> {
-        self.0
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), data)
-            .map_err(|_| SealError::Refused(what))
+        match self {
+            Self::Ring(key) => key
+                .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(aad), data)
+                .map_err(|_| SealError::Refused(what)),
+            Self::Aria(key) => {
+                let (data, tag) = data.split_last_chunk_mut::<TAG>().ok_or(SealError::Refused(what))?;
+                if key.open(&nonce, aad, data, tag) { Ok(data) } else { Err(SealError::Refused(what)) }
+            }
+        }
     }
 }
