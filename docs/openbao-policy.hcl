@@ -1,6 +1,6 @@
 # What Gotgan's token needs of an OpenBao or Vault server whose Transit engine is mounted at transit/.
 path "transit/keys/+" {
-  capabilities = ["create", "read", "update"]
+  capabilities = ["create", "read", "update", "delete"]
 }
 path "transit/keys/+/rotate" {
   capabilities = ["update"]
@@ -12,5 +12,9 @@ path "transit/decrypt/+" {
   capabilities = ["update"]
 }
 path "transit/hmac/+" {
+  capabilities = ["update"]
+}
+# To destroy a key when its destruction was approved by two persons and is due. Leave these out where the tenant deletes keys itself.
+path "transit/keys/+/config" {
   capabilities = ["update"]
 }

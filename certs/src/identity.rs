@@ -112,7 +112,7 @@ fn verify(leaf: &[u8], key: &[u8], root: &[u8], now: OffsetDateTime) -> Result<N
     })
 }
 
-fn first(pem: &[u8]) -> Result<Pem, String> {
+pub(crate) fn first(pem: &[u8]) -> Result<Pem, String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem).map_err(|e| format!("no PEM certificate: {e}"))?;
     Ok(pem)
 }

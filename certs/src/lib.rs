@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod claims;
+pub mod evidence;
 pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -65,7 +65,7 @@ pub fn new_key(control: &ControlState, key: &TenantKeyRow) -> Result<[ControlPut
 /// `Seal` without randomness.
 pub fn new_principal(tenant: Option<TenantId>, name: &str, role: Role, now: UtcMillis) -> Result<PrincipalRow, Error> {
     let id = PrincipalId::time_ordered(now.0, random()?);
-    Ok(PrincipalRow { id, tenant, name: name.to_owned(), role, active: true, created: now })
+    Ok(PrincipalRow { id, tenant, name: name.to_owned(), role, active: true, created: now, approval_key: None })
 }
 
 /// A credential of a principal.

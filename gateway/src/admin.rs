@@ -17,7 +17,8 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
-use policy::id::{KeyId, TenantId};
+use policy::id::{KeyId, PrincipalId, TenantId};
+use policy::name::BucketName;
 use policy::operation::{AdminOperation, Operation};
 use policy::time::UtcMillis;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ use crate::context::{Admitted, RequestContext};
 use crate::error::Error;
 use crate::fold::{Folds, Kind};
 use crate::gateway::Gateway;
+use crate::keys::{Held, Suspending};
 use crate::provider::ProviderError;
 use crate::seal::key::random;
 use crate::stack::{no_record, record_malformed};
@@ -41,8 +43,10 @@ use crate::stack::{no_record, record_malformed};
 mod accounts;
 mod audit;
 mod auth;
+mod destructions;
 mod keys;
 mod ledger;
+mod rotations;
 pub mod signing;
 
 use audit::chain::Chains;
@@ -97,6 +101,7 @@ impl From<Error> for Failure {
                 Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
             }
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
+            Error::KeySuspended(_) => Self::new(StatusCode::CONFLICT, "the tenant key is suspended: resume it first"),
             Error::Denied(denial) => Self::new(StatusCode::FORBIDDEN, denial.message()),
             Error::Provider(ProviderError::Unavailable { .. }) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
@@ -117,8 +122,10 @@ impl From<Error> for Failure {
 struct Outcome {
     rows: Vec<ControlPut>,
     buckets: Vec<BucketUpdate>,
-    /// The tenant key that it is about.
+    /// The key that it is about.
     key: Option<(KeyId, u32)>,
+    /// The bucket that it is about.
+    bucket: Option<BucketName>,
     then: Then,
     answer: Value,
 }
@@ -130,8 +137,13 @@ enum Then {
     Nothing,
     /// Accounts are read anew.
     ForgetAccounts,
-    /// Nothing is opened or sealed under this tenant key any more.
-    Suspend(KeyId),
+    /// Nothing is opened or sealed under these tenant keys any more.
+    Suspend(Vec<KeyId>),
+    /// There are envelopes to wrap anew.
+    Rewrap {
+        /// Until it is committed a suspension waits.
+        _held: Option<Held>,
+    },
 }
 
 impl Outcome {
@@ -150,6 +162,7 @@ struct Call<'a> {
     query: &'a str,
     body: Value,
     tenant: Option<TenantId>,
+    principal: PrincipalId,
 }
 
 impl Call<'_> {
@@ -248,7 +261,7 @@ impl Admin {
                 if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() },
             )
         })?;
-        let tenant = permit.tenant();
+        let (tenant, principal) = (permit.tenant(), account.actor.principal);
         context.permitted(Admitted { permit, account, bucket: None, source: None });
         let body = if body.is_empty() {
             Value::Null
@@ -256,7 +269,12 @@ impl Admin {
             serde_json::from_slice(&body)
                 .map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
         };
-        let call = Call { path, query: parts.uri.query().unwrap_or(""), body, tenant };
+        let call = Call { path, query: parts.uri.query().unwrap_or(""), body, tenant, principal };
+        // Who replaces the root key waits for all others, and cannot be among them.
+        let _administering = match operation {
+            AdminOperation::RootReplace => None,
+            _ => Some(self.gateway.keys.administering().await),
+        };
         let outcome = self.perform(operation, &call).await?;
         self.commit(outcome, context).await
     }
@@ -281,13 +299,22 @@ impl Admin {
             AdminOperation::KeyResume => keys::resume(self, call).await,
             AdminOperation::KeyDefault => keys::make_default(self, call).await,
             AdminOperation::KeyLedger => ledger::list(self, call).await,
+            AdminOperation::KeyRotateBucket => rotations::begin(self, call).await,
+            AdminOperation::KeyRotationList => rotations::list(self, call).await,
+            AdminOperation::KeyApproverEnrol => destructions::enrol(self, call).await,
+            AdminOperation::KeyDestroy => destructions::request(self, call).await,
+            AdminOperation::KeyDestroySign => destructions::sign(self, call).await,
+            AdminOperation::KeyDestroyCancel => destructions::cancel(self, call).await,
+            AdminOperation::KeyDestructionList => destructions::list(self, call).await,
+            AdminOperation::KeyDestructionShow => destructions::show(self, call).await,
+            AdminOperation::RootReplace => replace_root(self).await,
         }
     }
 
     /// The change and the record of the request that asked for it are one commit.
     async fn commit(&self, outcome: Outcome, context: &RequestContext) -> Result<Value, Failure> {
         if let Some((key, version)) = outcome.key {
-            context.manages(key, version);
+            context.manages(key, version, outcome.bucket.as_ref().map(BucketName::as_str));
         }
         if outcome.rows.is_empty() && outcome.buckets.is_empty() {
             return Ok(outcome.answer);
@@ -295,20 +322,29 @@ impl Admin {
         let change = Change::PutControl { rows: outcome.rows, buckets: outcome.buckets };
         let record =
             self.gateway.recorder.seal(context.administered(), context.time, &context.opening(200, None)).await?;
-        let suspending = match outcome.then {
-            Then::Suspend(key) => Some(self.gateway.keys.suspending(key).await),
-            Then::Nothing | Then::ForgetAccounts => None,
-        };
+        let mut suspending = Vec::new();
+        if let Then::Suspend(keys) = &outcome.then {
+            for key in keys {
+                suspending.push(self.gateway.keys.suspending(*key).await);
+            }
+        }
         self.gateway.catalog.commit(Commit { change, record: Some(record) }).await.map_err(Error::from)?;
         context.recorded(200);
-        if let Some(suspending) = suspending {
-            suspending.done();
-        }
-        if matches!(outcome.then, Then::ForgetAccounts) {
-            self.gateway.identities.forget();
+        suspending.into_iter().for_each(Suspending::done);
+        match outcome.then {
+            Then::ForgetAccounts => self.gateway.identities.forget(),
+            Then::Rewrap { .. } => self.gateway.rewrapper.tell(),
+            Then::Nothing | Then::Suspend(_) => {}
         }
         Ok(outcome.answer)
     }
+}
+
+/// Another root key takes the place of the one in use. All that it wraps is wrapped by the new one; no tenant key changes.
+async fn replace_root(admin: &Admin) -> Result<Outcome, Failure> {
+    let round = crate::erasure::replace_root(&admin.gateway, &[], |_| Ok(Vec::new())).await?;
+    let (before, after) = (round.before.to_string(), round.after.to_string());
+    Ok(Outcome::answer(json!({ "before": before, "after": after, "at": clock::rfc3339(round.at) })))
 }
 
 /// The admin side as a listener serves it.
@@ -392,6 +428,15 @@ fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("GET", ["keys"]) => Some(AdminOperation::KeyList),
         ("POST", ["keys"]) => Some(AdminOperation::KeyCreate),
         ("GET", ["ledger"]) => Some(AdminOperation::KeyLedger),
+        ("PUT", ["approver"]) => Some(AdminOperation::KeyApproverEnrol),
+        ("POST", ["destructions"]) => Some(AdminOperation::KeyDestroy),
+        ("GET", ["destructions"]) => Some(AdminOperation::KeyDestructionList),
+        ("GET", ["destructions", _]) => Some(AdminOperation::KeyDestructionShow),
+        ("POST", ["destructions", _, "sign"]) => Some(AdminOperation::KeyDestroySign),
+        ("POST", ["destructions", _, "cancel"]) => Some(AdminOperation::KeyDestroyCancel),
+        ("POST", ["root", "replace"]) => Some(AdminOperation::RootReplace),
+        ("GET", ["rotations"]) => Some(AdminOperation::KeyRotationList),
+        ("POST", ["buckets", _, "rotate"]) => Some(AdminOperation::KeyRotateBucket),
         ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
         ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
         ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),

@@ -9,6 +9,7 @@ mod admin;
 mod client;
 mod config;
 mod key;
+mod root;
 mod serve;
 mod table;
 
@@ -36,6 +37,9 @@ enum Command {
     /// Keys of a tenant, for its key administrators.
     #[command(subcommand)]
     Key(key::Key),
+    /// The root key, which wraps the keys of the sealed file.
+    #[command(subcommand)]
+    Root(root::Root),
     /// Buckets, as far as administrators decide about them.
     #[command(subcommand)]
     Bucket(admin::Bucket),
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Principal(command) => admin::principal(&command),
         Command::Credential(command) => admin::credential(&command),
         Command::Key(command) => key::key(&command),
+        Command::Root(command) => root::root(&command),
         Command::Bucket(command) => admin::bucket(&command),
         Command::Audit(command) => admin::audit(&command),
         Command::Config(command) => config::run(&command),

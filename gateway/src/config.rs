@@ -193,6 +193,9 @@ impl Config {
         if !(1..=300).contains(&self.keys.cache_seconds) {
             return refuse("keys.cache_seconds", format!("{} is not between 1 and 300", self.keys.cache_seconds));
         }
+        if self.keys.rewrap_per_second == 0 {
+            return refuse("keys.rewrap_per_second", "0 would never end".to_owned());
+        }
         if let Err(why) = self.openbao.options() {
             return refuse("openbao", why);
         }
@@ -370,6 +373,7 @@ mod tests {
             "[limits]\nidle_seconds = 0",
             "[limits]\nstall_seconds = 99999999",
             "[keys]\ncache_seconds = 301",
+            "[keys]\nrewrap_per_second = 0",
             "[openbao]\naddress = \"http://bao.example:8200\"\ntoken_file = \"/t\"\ncountry = \"KR\"",
             "[openbao]\naddress = \"https://bao.example:8200\"\ntoken_file = \"/t\"\ncountry = \"KR\"",
             "[openbao]\naddress = \"http://127.0.0.1:8200\"\ncountry = \"KR\"",

@@ -200,9 +200,11 @@ impl RequestContext {
         facts.key_used = Some((key, key_version));
     }
 
-    /// The tenant key that an administrator's request is about.
-    pub fn manages(&self, key: KeyId, version: u32) {
-        self.facts().key_used = Some((key, version));
+    /// The key that an administrator's request is about, and its bucket when it is that of one.
+    pub fn manages(&self, key: KeyId, version: u32, bucket: Option<&str>) {
+        let mut facts = self.facts();
+        facts.key_used = Some((key, version));
+        facts.bucket = bucket.map(str::to_owned);
     }
 
     /// The body bytes that the decision permitted.
@@ -417,7 +419,8 @@ mod tests {
     use crate::clock;
     use crate::control::ControlState;
     use crate::keys::KeyRing;
-    use crate::root::RootKey;
+    use crate::platform::PlatformKey;
+    use crate::root::{RootInUse, RootKey};
 
     /// Also where it would have had a record of its own.
     #[tokio::test]
@@ -427,9 +430,9 @@ mod tests {
         let options = CatalogOptions { engine: Engine::new(), session, now, crew: Arc::default() };
         let catalog = RocksCatalog::open(&dir.path().join("meta"), &options).unwrap();
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
-        let root = RootKey::create(dir.path(), None).unwrap();
-        let control = Arc::new(ControlState::new(&root, Arc::clone(&shared)));
-        let keys = Arc::new(KeyRing::new(root, control));
+        let (root, platform) = (RootInUse::new(RootKey::random().unwrap()), PlatformKey::random().unwrap());
+        let control = Arc::new(ControlState::new(&platform, Arc::clone(&shared)));
+        let keys = Arc::new(KeyRing::new(root, platform, control));
         let recorder = Arc::new(Recorder::new(shared, keys, session, Duration::from_secs(60)));
         let context = RequestContext::new("x".to_owned(), now, IpAddr::from([127, 0, 0, 1]), None);
         let opening = context.opening(499, None);

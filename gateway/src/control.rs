@@ -12,8 +12,12 @@ use storage::catalog::ControlKind;
 use crate::provider::{NewKey, ProviderKind};
 use crate::seal::{SealError, Suite};
 
+mod destruction;
+mod rewrap;
 pub(crate) mod state;
 
+pub use destruction::{Approval, DestructionRow, DestructionState, KeyAnswer, Removed};
+pub use rewrap::{RewrapRow, RewrapState};
 pub use state::{Bucket, ControlState, Standing};
 
 /// An organisation.
@@ -67,6 +71,37 @@ pub enum KeyState {
         /// Why, in the words of whoever ordered it.
         reason: String,
     },
+    /// It may not, and when it is due it is destroyed.
+    PendingDestruction {
+        /// When it is due.
+        due: UtcMillis,
+        /// Of a key that was suspended before: since when, and why.
+        suspended: Option<(UtcMillis, String)>,
+    },
+    /// There is no such key any more: what hung on it opens never again.
+    Destroyed {
+        /// Since then.
+        at: UtcMillis,
+    },
+}
+
+impl KeyState {
+    /// Whether the key is gone.
+    #[must_use]
+    pub const fn is_destroyed(&self) -> bool {
+        matches!(self, Self::Destroyed { .. })
+    }
+
+    /// Its name, as administrators see it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended { .. } => "suspended",
+            Self::PendingDestruction { .. } => "pending destruction",
+            Self::Destroyed { .. } => "destroyed",
+        }
+    }
 }
 
 /// One version of a tenant key.
@@ -127,6 +162,18 @@ pub struct PrincipalRow {
     pub active: bool,
     /// When it was made.
     pub created: UtcMillis,
+    /// The key that it signs approvals with, once it has enrolled one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_key: Option<ApprovalKey>,
+}
+
+/// The public half of a key that a principal signs approvals with; the other half never leaves its holder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalKey {
+    /// Ed25519, 64 hex digits (RFC 8032).
+    pub public_key: String,
+    /// When it was enrolled.
+    pub enrolled: UtcMillis,
 }
 
 /// An access key of a principal.

@@ -29,7 +29,22 @@ pub enum Error {
     /// The provider of a tenant key did not do what it was asked.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// Its tenant key is suspended.
+    /// The data directory or the root key's could not be written.
+    #[error("{0}")]
+    Home(String),
+    /// An approval does not hold any more.
+    #[error("{0}")]
+    NotApproved(String),
+    /// The node cannot sign what it says.
+    #[error("this node cannot sign: {0}")]
+    Unsigned(String),
+    /// A key that was destroyed still opens something.
+    #[error("the tenant key {0} was destroyed and still opens a bucket key")]
+    StillOpens(KeyId),
+    /// Its tenant key was destroyed.
+    #[error("the tenant key {0} was destroyed")]
+    KeyDestroyed(KeyId),
+    /// Its tenant key is suspended, or is to be destroyed.
     #[error("the tenant key {0} is suspended")]
     KeySuspended(KeyId),
     /// Policy denied it after all.
@@ -64,6 +79,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the key of the bucket was rotated before the commit: it is to be made under the new one.
+    #[must_use]
+    pub const fn is_rotation(&self) -> bool {
+        matches!(self, Self::Commit(CommitError::Refused(Refusal::KeyRotated)))
+    }
+
     /// A refusal that is the client's fault.
     pub fn client(code: S3ErrorCode, message: impl Into<String>) -> Self {
         Self::Client(code, message.into())
@@ -102,10 +123,15 @@ impl From<Error> for S3Error {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
             Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),
+            Error::KeyDestroyed(_) => kms(
+                "KMS.NotFoundException",
+                StatusCode::BAD_REQUEST,
+                "The tenant key of this bucket was destroyed. What hung on it is erased",
+            ),
             Error::KeySuspended(_) => kms(
                 "KMS.DisabledException",
                 StatusCode::BAD_REQUEST,
-                "The tenant key of this bucket is suspended. Ask a key administrator of the tenant",
+                "The tenant key of this bucket is suspended or to be destroyed. Ask a key administrator of the tenant",
             ),
             Error::Provider(error) => provider(error),
             Error::Placement(e) => {
@@ -185,6 +211,7 @@ fn refused(refusal: &Refusal) -> S3Error {
             (S3ErrorCode::InternalError, "A catalog row of the object is corrupt. It has been reported and stays")
         }
         Refusal::Busy => (S3ErrorCode::SlowDown, "What was deleted in the bucket is being tidied up; please try again"),
+        Refusal::KeyRotated => (S3ErrorCode::SlowDown, "The key of the bucket was rotated; please try again"),
         Refusal::Full => (S3ErrorCode::ServiceUnavailable, NO_ROOM),
         Refusal::Exists | Refusal::Changed => {
             (S3ErrorCode::OperationAborted, "A conflicting operation is in progress; please try again")

@@ -19,6 +19,8 @@ use crate::identity::Identities;
 use crate::keys::KeyRing;
 use crate::opened::OpenedVersions;
 use crate::record::Recorder;
+use crate::rewrap::Rewrapper;
+use crate::root::RootPlace;
 
 /// The parts of one gateway process.
 #[derive(Debug)]
@@ -33,6 +35,14 @@ pub struct Gateway {
     pub reads: Arc<Reads>,
     /// Unwraps keys.
     pub keys: Arc<KeyRing>,
+    /// Names this installation.
+    pub installation: String,
+    /// Whether destructions are trials of the procedure: nobody is made to wait, and their certificates say so.
+    pub trial_destruction: bool,
+    /// Where the root key lies.
+    pub root_place: RootPlace,
+    /// Wraps the envelopes of rotated buckets.
+    pub rewrapper: Rewrapper,
     /// Versions that were opened a moment ago.
     pub opened: OpenedVersions,
     /// Access keys.

@@ -10,11 +10,9 @@ use policy::id::KeyId;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 use storage::dirs;
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, real, some};
-use crate::root::{self, RootError, RootKey};
+use crate::root::{self, Found, RootError, RootPlace};
 use crate::seal::key::random;
 
 const DESCRIPTOR: &str = "gotgan.json";
@@ -52,8 +50,25 @@ pub enum HomeError {
     },
 }
 
-/// Layout of the directory and of the control rows in it. 2: tenant keys have names and versions.
-const LAYOUT: u32 = 2;
+/// Layout of the directory and of the rows in it. 2: tenant keys have names and versions. 3: bucket keys have versions
+/// that rotate, and list values name theirs.
+const LAYOUT: u32 = 3;
+
+/// A root key as the descriptor names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedRoot {
+    /// Its id.
+    pub id: KeyId,
+    /// Proves it without showing it.
+    pub check: String,
+}
+
+/// What is read first.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
 
 /// What the data directory says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,10 +78,11 @@ pub struct Descriptor {
     pub format: u32,
     /// Names this installation.
     pub installation: String,
-    /// The root key that it was made with.
-    pub root_key: KeyId,
-    /// Proves the root key without showing it.
-    pub root_check: String,
+    /// The root key in use.
+    pub root: NamedRoot,
+    /// The one that is taking its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NamedRoot>,
     /// When it was made.
     pub created: UtcMillis,
 }
@@ -78,8 +94,10 @@ pub struct Home {
     root_dir: PathBuf,
     /// What it says of itself.
     pub descriptor: Descriptor,
-    /// The root key.
-    pub root: RootKey,
+    /// Where its root key lies.
+    pub place: RootPlace,
+    /// The root keys that are there: one, but after a crash while another took its place.
+    pub roots: Found,
     /// Made by this very start.
     pub fresh: bool,
 }
@@ -95,39 +113,30 @@ impl Home {
         if inside(&root_dir, &dir) && !config.danger.root_key_inside_data {
             return Err(RootError::InsideData(root_dir).into());
         }
-        let passphrase = passphrase(config)?;
-        let passphrase = passphrase.as_ref().map(|p| p.as_slice());
-        if let Some(descriptor) = descriptor(&dir)? {
-            let root = RootKey::load(&root_dir, passphrase)?;
-            let same = root.check_value().as_bytes().ct_eq(descriptor.root_check.as_bytes());
-            if root.id != descriptor.root_key || !bool::from(same) {
-                return Err(RootError::WrongKey(root_dir.join(root::FILE)).into());
-            }
-            let home = Self { dir, root_dir, descriptor, root, fresh: false };
+        let passphrase_file = some(&config.root.passphrase_file).map(PathBuf::from);
+        let place = RootPlace { dir: root_dir.clone(), data: dir.clone(), passphrase_file };
+        if let Some(descriptor) = Descriptor::read(&dir)? {
+            let roots = place.find(&descriptor)?;
+            let home = Self { dir, root_dir, descriptor, place, roots, fresh: false };
             home.whole()?;
             return Ok(home);
         }
         if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(HomeError::Foreign(dir));
         }
-        let root = match RootKey::load(&root_dir, passphrase) {
-            Err(RootError::Missing(_)) => RootKey::create(&root_dir, passphrase)?,
-            other => other?,
-        };
+        let root = place.first()?;
         let descriptor = Descriptor {
             format: LAYOUT,
             installation: hex::encode(random::<16>().map_err(RootError::Seal)?),
-            root_key: root.id,
-            root_check: root.check_value(),
+            root: NamedRoot::of(&root),
+            next: None,
             created: now,
         };
-        let path = dir.join(DESCRIPTOR);
-        let text = serde_json::to_vec_pretty(&descriptor)
-            .map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
-        write_private(&path, &text)?;
+        descriptor.write(&dir)?;
         let certificates = dir.join("certs");
         dirs::make(&certificates).map_err(|source| HomeError::Io { path: certificates, source })?;
-        Ok(Self { dir, root_dir, descriptor, root, fresh: true })
+        let roots = Found { current: Some(root), next: None };
+        Ok(Self { dir, root_dir, descriptor, place, roots, fresh: true })
     }
 
     /// Databases are made by the first start only, the catalog first and `bootstrap.json` last: one that is missing
@@ -188,35 +197,36 @@ fn inside(root_dir: &Path, data: &Path) -> bool {
     [root_dir.to_path_buf(), root_dir.join(root::FILE)].iter().any(|path| real(path).starts_with(&data))
 }
 
-fn descriptor(dir: &Path) -> Result<Option<Descriptor>, HomeError> {
-    let path = dir.join(DESCRIPTOR);
-    let text = match fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|source| HomeError::Io { path: path.clone(), source })?,
-    };
-    let descriptor: Descriptor =
-        serde_json::from_slice(&text).map_err(|e| HomeError::Malformed { path: path.clone(), why: e.to_string() })?;
-    if descriptor.format != LAYOUT {
-        let why = format!(
-            "layout {} is not the one of this version, {LAYOUT}: use the version that wrote it",
-            descriptor.format
-        );
-        return Err(HomeError::Malformed { path, why });
+impl Descriptor {
+    /// That of a data directory, if it is one.
+    ///
+    /// # Errors
+    /// `Io`, or `Malformed` for another layout.
+    pub fn read(dir: &Path) -> Result<Option<Self>, HomeError> {
+        let path = dir.join(DESCRIPTOR);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|source| HomeError::Io { path: path.clone(), source })?,
+        };
+        let malformed = |why: String| HomeError::Malformed { path: path.clone(), why };
+        let Format { format } = serde_json::from_slice(&text).map_err(|e| malformed(e.to_string()))?;
+        if format != LAYOUT {
+            let why =
+                format!("layout {format} is not the one of this version, {LAYOUT}: use the version that wrote it");
+            return Err(malformed(why));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|e| malformed(e.to_string()))
     }
-    Ok(Some(descriptor))
-}
 
-fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, HomeError> {
-    let Some(file) = some(&config.root.passphrase_file) else { return Ok(None) };
-    let path = PathBuf::from(file);
-    let mut text = Zeroizing::new(fs::read(&path).map_err(|source| HomeError::Io { path: path.clone(), source })?);
-    while text.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-        text.pop();
+    /// Writes it in one step.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, dir: &Path) -> Result<(), HomeError> {
+        let path = dir.join(DESCRIPTOR);
+        let malformed = |e: serde_json::Error| HomeError::Malformed { path: path.clone(), why: e.to_string() };
+        write_private(&path, &serde_json::to_vec_pretty(self).map_err(malformed)?)
     }
-    if text.is_empty() {
-        return Err(HomeError::Malformed { path, why: "the passphrase is empty".to_owned() });
-    }
-    Ok(Some(text))
 }
 
 /// Writes a file with mode 0600 in one step: whole or not at all.
@@ -243,6 +253,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), HomeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::root::RootKey;
 
     fn config(data: &Path) -> Config {
         Config { data: data.display().to_string(), ..Config::default() }

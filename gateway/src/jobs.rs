@@ -1,4 +1,4 @@
-//! Work beside requests: collecting garbage and orphans, reclaiming space, scrubbing, looking at
+//! Work beside requests: wrapping envelopes anew, collecting garbage and orphans, reclaiming space, scrubbing, looking at
 //! certificates and at the node's identity again. Each is paced, and stops with the server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::anew::Brake;
 use crate::clock;
+use crate::destruction;
 use crate::gateway::Gateway;
 use crate::node;
 use crate::serve::tell;
@@ -22,6 +23,8 @@ use crate::tls::Tls;
 const ROUND: Duration = Duration::from_secs(2);
 /// Of a disk that a compaction could fill, and empty again, in less than a round.
 const ROUND_NEAR_FULL: Duration = Duration::from_millis(250);
+/// Until what a provider or a disk did not do is tried again.
+const ROUND_AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// Between two tries to write what a broken database would have to.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Reclaiming per round, while the disk is not nearly full: a quarter of one disk's time.
@@ -79,12 +82,15 @@ impl Jobs {
         let stop = stop.clone();
         tokio::spawn(async move {
             // Apart, so that no slow disk puts off the end of an identity or of a key.
-            let [store, keys, rows, identity, databases] = std::array::from_fn(|_| stop.clone());
+            let [store, keys, rows, envelopes, destructions, identity, databases] =
+                std::array::from_fn(|_| stop.clone());
             let tls = self.tls.take();
             futures::join!(
                 self.look_after_store(store),
                 self.look_after_keys(keys),
                 self.look_at_control_rows(rows),
+                self.gateway.rewrapper.run(&self.gateway, envelopes),
+                self.look_after_destructions(destructions),
                 self.look_after_identity(identity),
                 self.look_after_databases(databases),
                 look_after_tls(tls, stop)
@@ -109,6 +115,15 @@ impl Jobs {
         while goes_on(&mut stop).await {
             self.gateway.keys.forget_expired();
             self.gateway.opened.forget_expired();
+        }
+    }
+
+    async fn look_after_destructions(&self, mut stop: watch::Receiver<bool>) {
+        let mut round = ROUND;
+        while goes_on_after(round, &mut stop).await {
+            let looked = destruction::job::look(&self.gateway, &self.identity).await;
+            let looked = looked.inspect_err(|error| tracing::error!(%error, "destructions cannot be looked after"));
+            round = if matches!(looked, Ok(true)) { ROUND } else { ROUND_AFTER_FAILURE };
         }
     }
 

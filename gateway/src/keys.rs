@@ -10,17 +10,20 @@ use std::time::Duration;
 
 use policy::id::{BucketId, KeyId, TenantId};
 use policy::time::UtcMillis;
+use storage::catalog::{CommitError, Refusal, WrappedKey};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::control::{Bucket, ControlRow, ControlState, KeyState, TenantKeyRow, TenantRow};
 use crate::error::Error;
+use crate::platform::PlatformKey;
 use crate::provider::sealed_file::SealedFile;
 use crate::provider::{KeyProvider, NewKey, ProviderError, ProviderKind};
-use crate::root::RootKey;
+use crate::root::RootInUse;
 use crate::seal::key::random;
 use crate::seal::wrap::{unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
 
-pub use bucket::BucketKey;
+pub use bucket::{BucketKey, list_version};
 pub use gate::{Gate, Held};
 
 use bucket::Stored;
@@ -32,9 +35,14 @@ pub const BUCKET_KEY_TTL: Duration = Duration::from_secs(300);
 /// Name of the key that a tenant begins with.
 const DEFAULT: &str = "default";
 
-/// Unwraps keys; the only holder of the root key.
+/// Unwraps keys; the only holder of the root key and the platform's.
 pub struct KeyRing {
-    root: RootKey,
+    pub(crate) root: RootInUse,
+    pub(crate) platform: PlatformKey,
+    /// Shared by whoever wraps or unwraps by the root key; a round that replaces it has it alone.
+    steady: RwLock<()>,
+    /// As `steady`, for whoever administers: it is held before the other, never behind it.
+    administering: RwLock<()>,
     control: Arc<ControlState>,
     sealed_file: SealedFile,
     /// Those that are reached over a network or a module.
@@ -68,9 +76,36 @@ impl std::fmt::Debug for KeyRing {
 impl KeyRing {
     /// A ring over a root key and the rows that hold what it wraps.
     #[must_use]
-    pub fn new(root: RootKey, control: Arc<ControlState>) -> Self {
+    pub fn new(root: RootInUse, platform: PlatformKey, control: Arc<ControlState>) -> Self {
         let (sealed_file, buckets) = (SealedFile::new(root.clone()), BucketKeys::new(BUCKET_KEY_TTL));
-        Self { root, control, sealed_file, others: Vec::new(), gates: Gates::default(), buckets }
+        let (others, gates) = (Vec::new(), Gates::default());
+        Self {
+            root,
+            platform,
+            steady: RwLock::new(()),
+            administering: RwLock::new(()),
+            control,
+            sealed_file,
+            others,
+            gates,
+            buckets,
+        }
+    }
+
+    /// No other root key takes the place of the one in use while this is held: whoever makes rows that it wraps holds it
+    /// until they are committed.
+    pub async fn administering(&self) -> RwLockReadGuard<'_, ()> {
+        self.administering.read().await
+    }
+
+    /// The same, for whoever reads rows that it wraps.
+    async fn steady(&self) -> RwLockReadGuard<'_, ()> {
+        self.steady.read().await
+    }
+
+    /// Waits for those who hold one of these, and holds back others. Nothing that unwraps may be asked for meanwhile.
+    pub(crate) async fn alone(&self) -> [RwLockWriteGuard<'_, ()>; 2] {
+        [self.administering.write().await, self.steady.write().await]
     }
 
     /// With other providers, and bucket keys kept for so long.
@@ -96,17 +131,38 @@ impl KeyRing {
     ///
     /// # Errors
     /// `Missing` when the tenant has no key, `KeySuspended` when it is, `Provider` when its provider does not wrap.
-    pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<(Vec<u8>, Held), Error> {
+    pub async fn new_bucket_key(&self, tenant: TenantId, bucket: BucketId) -> Result<(WrappedKey, Held), Error> {
         let row: TenantRow = self.row(tenant.as_bytes()).await?;
-        let gate = self.gates.of(row.key);
-        let key_row = self.active(row.key).await?;
-        let own: [u8; 16] = random()?;
-        let context = bucket::context((tenant, bucket), own, (key_row.id, key_row.current()?.number));
+        self.wrapped_anew((tenant, bucket), (KeyId::from_bytes(random()?), 1), row.key).await
+    }
+
+    /// One more version of the key of a bucket, to be committed while it is held.
+    ///
+    /// # Errors
+    /// As [`Self::new_bucket_key`].
+    pub async fn next_bucket_key(&self, bucket: &Bucket) -> Result<(WrappedKey, Held), Error> {
+        let row = bucket.keys.last().ok_or(SealError::Malformed("bucket without a key"))?;
+        let under = Stored::read(bucket.tenant, bucket.id, row)?.under;
+        self.wrapped_anew((bucket.tenant, bucket.id), (row.id, row.version + 1), under).await
+    }
+
+    /// A random key in the place of a version of a bucket key, wrapped by a tenant key.
+    async fn wrapped_anew(
+        &self,
+        place: (TenantId, BucketId),
+        (id, version): (KeyId, u32),
+        under: KeyId,
+    ) -> Result<(WrappedKey, Held), Error> {
+        let gate = self.gates.of(under);
+        let steady = self.steady().await;
+        let key_row = self.active(under).await?;
+        let context = bucket::context(place, (id, version), (under, key_row.current()?.number));
         let provider = self.provider_of(&key_row).await?;
         let wrapped = provider.wrap(&key_row, &[(context, SecretKey::random()?)]).await?;
-        let wrapped = wrapped.first().ok_or(SealError::Malformed("bucket key"))?;
+        let wrapped = wrapped.into_iter().next().ok_or(SealError::Malformed("bucket key"))?;
+        drop(steady);
         // Not while a provider is asked: a suspension waits for whoever holds it.
-        Ok((bucket::stored(own, 1, wrapped), gate.hold().await?))
+        Ok((WrappedKey { id, version, wrapped }, gate.hold().await?))
     }
 
     /// The current key of a bucket, from the cache while it is fresh. However many ask at once, its provider is asked
@@ -116,20 +172,49 @@ impl KeyRing {
     /// `KeySuspended` when its tenant key is, `Provider` when it is not unwrapped: reads and writes then fail, never in
     /// the clear.
     pub async fn bucket_key(&self, bucket: &Bucket) -> Result<Arc<BucketKey>, Error> {
-        match self.buckets.get(bucket.id) {
+        let current = bucket.key_version();
+        match self.buckets.get(bucket.id, current) {
             Some(key) => Ok(key),
-            None => self.buckets.load(bucket.id, self.unwrapped(bucket)).await,
+            None => self.buckets.load(bucket.id, current, self.unwrapped(bucket)).await,
         }
     }
 
+    /// The key of a bucket for what hangs on this version of it, which may be later than the bucket's row.
+    ///
+    /// # Errors
+    /// As [`Self::bucket_key`].
+    pub async fn bucket_key_for(&self, bucket: &Bucket, version: u32) -> Result<Arc<BucketKey>, Error> {
+        let key = self.bucket_key(bucket).await?;
+        if key.version >= version { Ok(key) } else { self.bucket_key_now(bucket).await }
+    }
+
+    /// The key of a bucket as it is now: it was rotated since the bucket's row was read.
+    ///
+    /// # Errors
+    /// As [`Self::bucket_key`], and `BucketGone`.
+    pub async fn bucket_key_now(&self, bucket: &Bucket) -> Result<Arc<BucketKey>, Error> {
+        let now = self.control.bucket(&bucket.name).await?.filter(|now| now.id == bucket.id);
+        self.bucket_key(&now.ok_or(CommitError::Refused(Refusal::BucketGone))?).await
+    }
+
+    /// Drops the unwrapped key of a bucket, of which a version is not needed any more.
+    pub fn forget_bucket(&self, bucket: BucketId) {
+        self.buckets.forget(bucket);
+    }
+
     async fn unwrapped(&self, bucket: &Bucket) -> Result<BucketKey, Error> {
-        let row = bucket.keys.last().ok_or(SealError::Malformed("bucket without a key"))?;
-        let stored = Stored::read(bucket.tenant, bucket.id, row)?;
-        let gate = self.gates.of(stored.under);
-        let key_row = self.active(stored.under).await?;
-        let keys = self.provider_of(&key_row).await?.unwrap(&key_row, &[stored.wrapped()]).await?;
-        let key = keys.into_iter().next().ok_or(SealError::Malformed("bucket key"))?;
-        Ok(stored.open(key, gate))
+        let stored = bucket.keys.iter().map(|row| Stored::read(bucket.tenant, bucket.id, row));
+        let stored = stored.collect::<Result<Vec<_>, _>>()?;
+        let under = stored.last().ok_or(SealError::Malformed("bucket without a key"))?.under;
+        if stored.iter().any(|one| one.under != under) {
+            return Err(SealError::Malformed("bucket key under two tenant keys").into());
+        }
+        let gate = self.gates.of(under);
+        let _steady = self.steady().await;
+        let key_row = self.active(under).await?;
+        let wrapped: Vec<_> = stored.iter().map(Stored::wrapped).collect();
+        let keys = self.provider_of(&key_row).await?.unwrap(&key_row, &wrapped).await?;
+        Ok(BucketKey::open(&stored, keys, gate)?)
     }
 
     /// A suspension that is about to be committed: no commit under the key is made from now on, until it is done or
@@ -142,7 +227,8 @@ impl KeyRing {
         let row: TenantKeyRow = self.row(id.as_bytes()).await?;
         match row.state {
             KeyState::Active => Ok(row),
-            KeyState::Suspended { .. } => Err(Error::KeySuspended(id)),
+            KeyState::Suspended { .. } | KeyState::PendingDestruction { .. } => Err(Error::KeySuspended(id)),
+            KeyState::Destroyed { .. } => Err(Error::KeyDestroyed(id)),
         }
     }
 
@@ -174,11 +260,12 @@ impl KeyRing {
     /// `Missing` for an unknown tenant, `Seal` when the key does not open.
     pub async fn log_key(&self, tenant: Option<TenantId>) -> Result<SecretKey, Error> {
         let Some(tenant) = tenant else {
-            return Ok(Suite::Aes256Gcm.derive(&self.root.key, "platform-log", &[]));
+            return Ok(self.platform.log());
         };
+        let _steady = self.steady().await;
         let row: TenantRow = self.row(tenant.as_bytes()).await?;
-        let context = self.root.context(tenant, *tenant.as_bytes());
-        Ok(unwrap(&self.root.key, &context, &row.log_key)?.1)
+        let root = self.root.now();
+        Ok(unwrap(&root.key, &root.context(tenant, *tenant.as_bytes()), &row.log_key)?.1)
     }
 
     /// Seals a secret of the platform, such as the secret half of an access key.
@@ -198,12 +285,12 @@ impl KeyRing {
     }
 
     fn secrets(&self) -> Result<VersionKey, SealError> {
-        let key = Suite::Aes256Gcm.derive(&self.root.key, "platform-secrets", &[]);
-        Ok(VersionKey::of_platform(key))
+        Ok(VersionKey::of_platform(self.platform.secrets()))
     }
 
     fn wrap_root(&self, tenant: TenantId, own: [u8; 16], key: &SecretKey) -> Result<Vec<u8>, SealError> {
-        wrap(Suite::Aes256Gcm, &self.root.key, &self.root.context(tenant, own), key)
+        let root = self.root.now();
+        wrap(Suite::Aes256Gcm, &root.key, &root.context(tenant, own), key)
     }
 
     async fn row<R: ControlRow>(&self, id: &[u8]) -> Result<R, Error> {

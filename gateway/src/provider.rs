@@ -132,6 +132,9 @@ pub trait KeyProvider: Send + Sync + std::fmt::Debug {
 
     /// Unwraps bucket keys.
     async fn unwrap(&self, key: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError>;
+
+    /// Destroys all versions of a key for good, and says what was done and seen. One that is gone already is destroyed.
+    async fn destroy(&self, key: &TenantKeyRow) -> Result<String, ProviderError>;
 }
 
 /// A version that was made.

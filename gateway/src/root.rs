@@ -5,16 +5,21 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use policy::id::{BucketId, KeyId, TenantId};
 use serde::{Deserialize, Serialize};
 use storage::dirs;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::seal::key::random;
 use crate::seal::wrap::{WrapContext, unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite};
+
+mod place;
+
+pub use place::{Found, RootPlace};
 
 /// Name of the key file in the root directory.
 pub const FILE: &str = "root.key";
@@ -80,6 +85,29 @@ pub struct RootKey {
     pub key: SecretKey,
 }
 
+/// The root key in use, which another may take the place of.
+#[derive(Debug, Clone)]
+pub struct RootInUse(Arc<RwLock<RootKey>>);
+
+impl RootInUse {
+    /// It begins with this one.
+    #[must_use]
+    pub fn new(root: RootKey) -> Self {
+        Self(Arc::new(RwLock::new(root)))
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn now(&self) -> RootKey {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it is another; the one before is wiped when nobody uses it any more.
+    pub fn replace(&self, root: RootKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = root;
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyFile {
@@ -89,6 +117,12 @@ struct KeyFile {
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     sealed: Option<Sealed>,
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,20 +141,33 @@ impl RootKey {
     /// # Errors
     /// `Io` when the file cannot be made; a file that exists is never overwritten.
     pub fn create(dir: &Path, passphrase: Option<&[u8]>) -> Result<Self, RootError> {
-        let root = Self { id: KeyId::from_bytes(random()?), key: SecretKey::random()? };
-        let file = match passphrase {
-            None => KeyFile { format: 1, id: root.id, key: Some(hex::encode(root.key.expose())), sealed: None },
-            Some(passphrase) => KeyFile { format: 1, id: root.id, key: None, sealed: Some(root.seal(passphrase)?) },
-        };
-        let path = dir.join(FILE);
-        let io = |source| RootError::Io { path: path.clone(), source };
-        dirs::make(dir).map_err(io)?;
-        let text = serde_json::to_vec_pretty(&file).map_err(|e| RootError::Malformed(path.clone(), e.to_string()))?;
-        let text = Zeroizing::new(text);
-        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
-        out.write_all(&text).and_then(|()| out.sync_all()).map_err(io)?;
-        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        let root = Self::random()?;
+        root.write(&dir.join(FILE), passphrase)?;
         Ok(root)
+    }
+
+    /// A root key that lies nowhere yet.
+    ///
+    /// # Errors
+    /// `Random` without randomness.
+    pub fn random() -> Result<Self, SealError> {
+        Ok(Self { id: KeyId::from_bytes(random()?), key: SecretKey::random()? })
+    }
+
+    /// Writes it to a file that is not there yet.
+    fn write(&self, path: &Path, passphrase: Option<&[u8]>) -> Result<(), RootError> {
+        let file = match passphrase {
+            None => KeyFile { format: 1, id: self.id, key: Some(hex::encode(self.key.expose())), sealed: None },
+            Some(passphrase) => KeyFile { format: 1, id: self.id, key: None, sealed: Some(self.seal(passphrase)?) },
+        };
+        let io = |source| RootError::Io { path: path.to_owned(), source };
+        let dir = path.parent().unwrap_or(Path::new("."));
+        dirs::make(dir).map_err(io)?;
+        let malformed = |e: serde_json::Error| RootError::Malformed(path.to_owned(), e.to_string());
+        let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(malformed)?);
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        out.write_all(&text).and_then(|()| out.sync_all()).map_err(io)?;
+        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)
     }
 
     /// Reads the root key of `dir`.
@@ -128,7 +175,11 @@ impl RootKey {
     /// # Errors
     /// Each variant of [`RootError`] says what is wrong with it and what to do.
     pub fn load(dir: &Path, passphrase: Option<&[u8]>) -> Result<Self, RootError> {
-        let path = dir.join(FILE);
+        Self::load_file(&dir.join(FILE), passphrase)
+    }
+
+    fn load_file(path: &Path, passphrase: Option<&[u8]>) -> Result<Self, RootError> {
+        let path = path.to_owned();
         let io = |source| RootError::Io { path: path.clone(), source };
         let bad = |why: &str| RootError::Malformed(path.clone(), why.to_owned());
         let meta = match fs::metadata(&path) {
@@ -144,7 +195,7 @@ impl RootKey {
         if file.format != 1 {
             return Err(bad("unknown format"));
         }
-        match (file.key, file.sealed) {
+        match (&file.key, &file.sealed) {
             (Some(key), None) => {
                 let bytes = Zeroizing::new(hex::decode(key).map_err(|e| bad(&e.to_string()))?);
                 let key = bytes.as_slice().try_into().map_err(|_| bad("key is not 32 bytes"))?;
@@ -152,7 +203,7 @@ impl RootKey {
             }
             (None, Some(sealed)) => {
                 let passphrase = passphrase.ok_or_else(|| RootError::PassphraseNeeded(path.clone()))?;
-                Self::open(file.id, &sealed, passphrase).map_err(|_| RootError::WrongPassphrase(path))
+                Self::open(file.id, sealed, passphrase).map_err(|_| RootError::WrongPassphrase(path))
             }
             _ => Err(bad("it must hold either a key or a sealed key")),
         }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use certs::files::CertError;
+use certs::identity::NodeIdentity;
 use futures::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use policy::id::{SessionId, StoreId};
 use policy::time::UtcMillis;
 use storage::buffer::BufferPool;
 use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
-use storage::catalog::{Catalog, CatalogError};
+use storage::catalog::{Catalog, CatalogError, ControlKind};
 use storage::chunks::{ChunkStore, FILE_BYTES, StoreOptions};
 use storage::crew::Crew;
 use storage::engine::Engine;
@@ -38,10 +39,13 @@ use crate::jobs::{Again, Jobs};
 use crate::keys::KeyRing;
 use crate::node::{self, NodeError};
 use crate::opened::OpenedVersions;
+use crate::platform::{self, PlatformKey};
 use crate::provider::KeyProvider;
 use crate::provider::openbao::OpenBao;
 use crate::provider::pkcs11::Token;
 use crate::record::{Content, Control, Recorder};
+use crate::rewrap::Rewrapper;
+use crate::root::{self, RootError, RootInUse, RootKey};
 use crate::s3::host::Domains;
 use crate::seal::key::random;
 use crate::stack::Stack;
@@ -179,17 +183,10 @@ impl Server {
         let options = CatalogOptions { engine: engine.clone(), session, now, crew: Arc::clone(crew) };
         let catalog = RocksCatalog::open(&home.meta(), &options)?;
         let pool = BufferPool::new(CHUNKS_IN_FLIGHT);
-        let options = StoreOptions {
-            engine,
-            pool: Arc::clone(&pool),
-            session,
-            place: issued.identity.place.clone(),
-            fresh_id: StoreId::from_bytes(random().map_err(Error::from)?),
-            file_bytes: FILE_BYTES,
-        };
+        let options = store_options(engine, &pool, session, &issued.identity)?;
         let chunks = ChunkStore::open(&home.store(), &options)?;
         let shared: Arc<dyn Catalog> = Arc::<RocksCatalog>::clone(&catalog);
-        let (control, keys) = state_of(&home, &shared, config)?;
+        let (control, keys) = state_of(&home, &shared, config).await?;
         let gateway = Arc::new(Gateway {
             chunks,
             reads: catalog.reads(),
@@ -197,6 +194,10 @@ impl Server {
             recorder: Arc::new(Recorder::new(Arc::clone(&shared), Arc::clone(&keys), session, patience)),
             control,
             keys,
+            installation: home.descriptor.installation.clone(),
+            trial_destruction: config.danger.trial_destruction,
+            root_place: home.place.clone(),
+            rewrapper: Rewrapper::new(config.keys.rewrap_per_second),
             opened: OpenedVersions::default(),
             catalog: shared,
             pool,
@@ -332,13 +333,49 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
     Ok(())
 }
 
+fn store_options(
+    engine: Engine,
+    pool: &Arc<BufferPool>,
+    session: SessionId,
+    identity: &NodeIdentity,
+) -> Result<StoreOptions, Error> {
+    Ok(StoreOptions {
+        engine,
+        pool: Arc::clone(pool),
+        session,
+        place: identity.place.clone(),
+        fresh_id: StoreId::from_bytes(random()?),
+        file_bytes: FILE_BYTES,
+    })
+}
+
+/// The root key that counts, which the row of the platform's key names, and that key. What a crash left of another root
+/// key that took its place is finished, or undone.
+async fn platform_of(home: &Home, catalog: &dyn Catalog) -> Result<(RootKey, PlatformKey), ServeError> {
+    let wrong = || HomeError::from(RootError::WrongKey(home.place.dir.join(root::FILE)));
+    let Some(stored) = catalog.control(ControlKind::Platform, platform::ROW).await? else {
+        let root = home.roots.current.clone().ok_or_else(wrong)?;
+        if !catalog.controls(ControlKind::Tenant, None, 1).await?.is_empty() {
+            return Err(Error::Missing("the row of the platform's key").into());
+        }
+        let key = PlatformKey::random().map_err(Error::from)?;
+        key.store(&root, catalog).await?;
+        return Ok((root, key));
+    };
+    let root = home.roots.of(PlatformKey::hangs_on(&stored).map_err(Error::from)?).cloned().ok_or_else(wrong)?;
+    let key = PlatformKey::open(&root, &stored).map_err(Error::from)?;
+    home.place.settle(root.id)?;
+    Ok((root, key))
+}
+
 /// Control state and keys that the root key of `home` vouches for.
-fn state_of(
+async fn state_of(
     home: &Home,
     catalog: &Arc<dyn Catalog>,
     config: &Config,
 ) -> Result<(Arc<ControlState>, Arc<KeyRing>), ServeError> {
-    let control = Arc::new(ControlState::new(&home.root, Arc::clone(catalog)));
+    let (root, platform) = platform_of(home, &**catalog).await?;
+    let control = Arc::new(ControlState::new(&platform, Arc::clone(catalog)));
     let wrong = |from: &'static str| move |why| ConfigError::Malformed { from: from.to_owned(), why };
     let mut others: Vec<Box<dyn KeyProvider>> = Vec::new();
     if let Some(options) = config.openbao.options().map_err(wrong("openbao"))? {
@@ -348,7 +385,7 @@ fn state_of(
         others.push(Box::new(Token::new(options)));
     }
     let ttl = Duration::from_secs(config.keys.cache_seconds);
-    let keys = KeyRing::new(home.root.clone(), Arc::clone(&control)).with(others, ttl);
+    let keys = KeyRing::new(RootInUse::new(root), platform, Arc::clone(&control)).with(others, ttl);
     Ok((control, Arc::new(keys)))
 }
 

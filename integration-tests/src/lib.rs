@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`server`] | starts, kills and restarts the binary on a directory of its own |
+//! | [`approvers`] | two key administrators who destroy a key between them |
 //! | [`cli`] | runs the binary's commands and reads the access log through them |
 //! | [`wire`] | HTTP/1.1 byte by byte, so that a test can break it |
 //! | [`http2`] | HTTP/2, with prior knowledge or over TLS |
@@ -25,6 +26,7 @@
 //! | [`clock`] | time as S3 writes it, and waiting for a condition |
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a step of the harness that fails must fail its test at once")]
 
+pub mod approvers;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -106,6 +106,8 @@ ids! {
     SessionId;
     /// A key; a name is not an identity.
     KeyId;
+    /// A destruction that was asked for.
+    DestructionId;
     /// One disk of a node.
     StoreId;
 }

@@ -114,6 +114,15 @@ admin! {
     KeyResume = "KeyResume",
     KeyDefault = "KeyDefault",
     KeyLedger = "KeyLedger",
+    KeyRotateBucket = "KeyRotateBucket",
+    KeyRotationList = "KeyRotationList",
+    KeyApproverEnrol = "KeyApproverEnrol",
+    KeyDestroy = "KeyDestroy",
+    KeyDestroySign = "KeyDestroySign",
+    KeyDestroyCancel = "KeyDestroyCancel",
+    KeyDestructionList = "KeyDestructionList",
+    KeyDestructionShow = "KeyDestructionShow",
+    RootReplace = "RootReplace",
 }
 
 impl AdminOperation {
@@ -129,12 +138,25 @@ impl AdminOperation {
             | Self::CredentialCreate
             | Self::CredentialList
             | Self::CredentialRevoke
-            | Self::BucketResidency => &[Role::PlatformAdministrator],
+            | Self::BucketResidency
+            | Self::RootReplace => &[Role::PlatformAdministrator],
             Self::AuditList => &[Role::PlatformAdministrator, Role::ComplianceOfficer],
-            Self::KeyList | Self::KeyShow | Self::KeyLedger => &[Role::KeyAdministrator, Role::ComplianceOfficer],
-            Self::KeyCreate | Self::KeyRotate | Self::KeySuspend | Self::KeyResume | Self::KeyDefault => {
-                &[Role::KeyAdministrator]
-            }
+            Self::KeyList
+            | Self::KeyShow
+            | Self::KeyLedger
+            | Self::KeyRotationList
+            | Self::KeyDestructionList
+            | Self::KeyDestructionShow => &[Role::KeyAdministrator, Role::ComplianceOfficer],
+            Self::KeyCreate
+            | Self::KeyRotate
+            | Self::KeySuspend
+            | Self::KeyResume
+            | Self::KeyDefault
+            | Self::KeyRotateBucket
+            | Self::KeyApproverEnrol
+            | Self::KeyDestroy
+            | Self::KeyDestroySign
+            | Self::KeyDestroyCancel => &[Role::KeyAdministrator],
         }
     }
 

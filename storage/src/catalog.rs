@@ -24,7 +24,7 @@ pub mod rocks;
 pub use page::{ListItem, ListPage, ListedObject};
 pub use rows::{
     BodyRow, BodyState, BucketRow, CurrentRow, GarbageRow, Location, ManifestBody, NewBody, ObjectMark, PartRow,
-    UploadRow, VersionRow,
+    UploadRow, VersionRow, WrappedKey,
 };
 
 /// The catalog could not be read.
@@ -79,6 +79,9 @@ pub enum Refusal {
     /// Another change of the row came first.
     #[error("it was changed meanwhile")]
     Changed,
+    /// Its envelope hangs on a version of the bucket key that takes no new ones any more.
+    #[error("the key of the bucket was rotated meanwhile")]
+    KeyRotated,
     /// A row of it makes no sense: it stays until somebody looks.
     #[error("a row of it cannot be read")]
     Damaged,
@@ -124,11 +127,15 @@ pub enum ControlKind {
     Credential,
     /// Tenant keys by tenant and name.
     KeyName,
+    /// Rotations of bucket keys by bucket.
+    Rewrap,
+    /// Destructions of tenant keys by id.
+    Destruction,
 }
 
 impl ControlKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Platform,
         Self::Tenant,
         Self::TenantName,
@@ -136,6 +143,8 @@ impl ControlKind {
         Self::Principal,
         Self::Credential,
         Self::KeyName,
+        Self::Rewrap,
+        Self::Destruction,
     ];
 
     /// The byte that stands for it in keys and proofs.
@@ -149,6 +158,8 @@ impl ControlKind {
             Self::Principal => 5,
             Self::Credential => 6,
             Self::KeyName => 7,
+            Self::Rewrap => 8,
+            Self::Destruction => 9,
         }
     }
 
@@ -163,6 +174,8 @@ impl ControlKind {
             Self::Principal => "principal",
             Self::Credential => "credential",
             Self::KeyName => "name of a tenant key",
+            Self::Rewrap => "rotation of a bucket key",
+            Self::Destruction => "destruction of tenant keys",
         }
     }
 }
@@ -229,6 +242,41 @@ pub struct PutVersion {
     pub new_bodies: Vec<NewBody>,
     /// The upload that it completes.
     pub completes: Option<UploadId>,
+    /// The version of the bucket key that its envelope hangs on: refused when it is not the current one.
+    pub under: u32,
+}
+
+/// An upload that begins.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// Its row.
+    pub row: UploadRow,
+    /// As of [`PutVersion`].
+    pub under: u32,
+}
+
+/// Envelopes of one bucket, wrapped by its current key. What changed meanwhile stays as it is.
+#[derive(Debug, Clone)]
+pub struct Rewrap {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// Versions, each for the one that it was made from.
+    pub versions: Vec<Rewrapped<VersionRow>>,
+    /// Uploads, each for the one that it was made from.
+    pub uploads: Vec<Rewrapped<UploadRow>>,
+    /// Control rows that go with it: how far it came.
+    pub rows: Vec<ControlPut>,
+}
+
+/// A row with another envelope.
+#[derive(Debug, Clone)]
+pub struct Rewrapped<R> {
+    /// Object name.
+    pub key: ObjectKey,
+    /// The envelope that it has now, else it stays.
+    pub was: Vec<u8>,
+    /// The row as it will be: of the same version or upload.
+    pub row: R,
 }
 
 /// One change, applied whole or not at all.
@@ -255,7 +303,7 @@ pub enum Change {
         precondition: Precondition,
     },
     /// A multipart upload begins.
-    CreateUpload(UploadRow),
+    CreateUpload(NewUpload),
     /// A part; one of the same number is replaced.
     PutPart {
         /// Bucket.
@@ -293,6 +341,8 @@ pub enum Change {
         /// Buckets.
         buckets: Vec<BucketUpdate>,
     },
+    /// Envelopes of one bucket are wrapped anew.
+    Rewrap(Box<Rewrap>),
     /// The collector claims a body that no commit references; refused when one does.
     Condemn(BodyId),
     /// The collector is done with these: condemned rows and garbage rows go.
@@ -304,7 +354,11 @@ impl Change {
     #[must_use]
     pub const fn adds(&self) -> bool {
         match self {
-            Self::CreateBucket(_) | Self::PutVersion(_) | Self::CreateUpload(_) | Self::PutPart { .. } => true,
+            Self::CreateBucket(_)
+            | Self::PutVersion(_)
+            | Self::CreateUpload(_)
+            | Self::PutPart { .. }
+            | Self::Rewrap(_) => true,
             Self::None
             | Self::DeleteBucket { .. }
             | Self::DeleteVersion { .. }
@@ -411,6 +465,15 @@ pub struct ObjectView {
     pub inline: Vec<(BodyId, Bytes)>,
 }
 
+/// A version under its name.
+#[derive(Debug, Clone)]
+pub struct StoredVersion {
+    /// Object name.
+    pub key: ObjectKey,
+    /// Its row, or why there is none that can be read.
+    pub row: Result<VersionRow, CatalogError>,
+}
+
 /// What lies in the log at one position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogItem {
@@ -476,6 +539,16 @@ pub trait Catalog: Send + Sync + std::fmt::Debug + 'static {
     async fn object(&self, bucket: BucketId, key: &ObjectKey) -> Result<Option<ObjectView>, CatalogError>;
     /// The sealed bytes of an inline body.
     async fn inline(&self, body: BodyId) -> Result<Option<Bytes>, CatalogError>;
+    /// Versions of a bucket behind a name, as one snapshot shows them: at most `limit`, fewer when they are long, none
+    /// at the end only.
+    async fn versions(
+        &self,
+        bucket: BucketId,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<StoredVersion>, CatalogError>;
+    /// How many objects a bucket has.
+    async fn count(&self, bucket: BucketId) -> Result<u64, CatalogError>;
     /// One page of names.
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError>;
     /// An upload of this bucket and name.

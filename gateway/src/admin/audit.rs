@@ -72,10 +72,16 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
                 lines.push(opening(entry, &access, tenant));
             }
             Ok(Content::Closing(closing)) => drop(closings.insert(closing.request.clone(), closing)),
-            Ok(Content::Control(control)) => lines.push(json!({
-                "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "control",
-                "event": control.event, "detail": control.detail,
-            })),
+            Ok(Content::Control(control)) => {
+                let tenant = match entry.tenant {
+                    Some(id) => Some(names.of::<TenantRow>(admin, &id.to_string()).await?),
+                    None => None,
+                };
+                lines.push(json!({
+                    "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": "control",
+                    "tenant": tenant, "event": control.event, "detail": control.detail,
+                }));
+            }
             Ok(Content::Folded(folded)) => lines.push(json!({
                 "sequence": entry.position.to_string(), "time": rfc3339(entry.time), "operation": folded.kind,
                 "source": folded.source, "count": folded.count, "first": rfc3339(folded.first),

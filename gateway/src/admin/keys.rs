@@ -27,7 +27,7 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     let suite = match call.body.get("algorithm") {
         None => Suite::Aes256Gcm,
         Some(name) => serde_json::from_value(name.clone())
-            .map_err(|_| bad("the algorithm is AES-256-GCM or CHACHA20-POLY1305"))?,
+            .map_err(|_| bad(&format!("the algorithm is one of {}", Suite::ALL.map(Suite::name).join(", "))))?,
     };
     let provider = match call.body.get("provider") {
         None => ProviderKind::SealedFile,
@@ -60,7 +60,7 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 
 /// One key with its versions and the buckets that hang on it.
 pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let row = key(admin, call).await?.row;
+    let row = named_key(admin, call).await?.row;
     let default = of_tenant(admin, row.tenant).await?.row.key;
     let mut buckets = Vec::new();
     let mut after: Option<BucketName> = None;
@@ -89,7 +89,7 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 
 /// A new version, and every bucket key that hangs on the key wrapped by it, in one commit. Objects stay as they are.
 pub(super) async fn rotate(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let known = key(admin, call).await?;
+    let known = named_key(admin, call).await?;
     active(&known.row)?;
     let row = admin.gateway.keys.rotated(&known.row, now()).await?;
     let buckets = rewrapped(admin, &row).await?;
@@ -119,7 +119,7 @@ async fn rewrapped(admin: &Admin, row: &TenantKeyRow) -> Result<Vec<BucketUpdate
 
 /// From its commit on nothing that hangs on the key is opened or sealed.
 pub(super) async fn suspend(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let known = key(admin, call).await?;
+    let known = named_key(admin, call).await?;
     let reason = call.text("reason")?.trim();
     if reason.is_empty() || reason.chars().count() > REASON_MAX {
         return Err(bad(&format!("a suspension needs a reason of 1 to {REASON_MAX} characters")));
@@ -127,20 +127,27 @@ pub(super) async fn suspend(admin: &Admin, call: &Call<'_>) -> Result<Outcome, F
     active(&known.row)?;
     let state = KeyState::Suspended { since: now(), reason: reason.to_owned() };
     let id = known.row.id;
-    Ok(Outcome { then: Then::Suspend(id), ..set(admin, &known, state)? })
+    Ok(Outcome { then: Then::Suspend(vec![id]), ..set(admin, &known, state)? })
 }
 
 pub(super) async fn resume(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let known = key(admin, call).await?;
+    let known = named_key(admin, call).await?;
     match known.row.state {
         KeyState::Active => Err(Failure::new(StatusCode::CONFLICT, "the key is not suspended")),
-        KeyState::Suspended { .. } => set(admin, &known, KeyState::Active),
+        KeyState::PendingDestruction { .. } => {
+            Err(Failure::new(StatusCode::CONFLICT, "the key is to be destroyed: cancel that first"))
+        }
+        KeyState::Destroyed { .. } => Err(destroyed()),
+        // Rotations of its buckets waited for it.
+        KeyState::Suspended { .. } => {
+            Ok(Outcome { then: Then::Rewrap { _held: None }, ..set(admin, &known, KeyState::Active)? })
+        }
     }
 }
 
 /// New buckets hang on it from then on.
 pub(super) async fn make_default(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let row = key(admin, call).await?.row;
+    let row = named_key(admin, call).await?.row;
     active(&row)?;
     let known = of_tenant(admin, row.tenant).await?;
     let changed = TenantRow { key: row.id, ..known.row.clone() };
@@ -163,24 +170,36 @@ fn active(row: &TenantKeyRow) -> Result<(), Failure> {
     match row.state {
         KeyState::Active => Ok(()),
         KeyState::Suspended { .. } => Err(Failure::new(StatusCode::CONFLICT, "the key is suspended: resume it first")),
+        KeyState::PendingDestruction { .. } => {
+            Err(Failure::new(StatusCode::CONFLICT, "the key is to be destroyed: cancel that first"))
+        }
+        KeyState::Destroyed { .. } => Err(destroyed()),
     }
 }
 
-fn tenant(call: &Call<'_>) -> Result<TenantId, Error> {
+fn destroyed() -> Failure {
+    Failure::new(StatusCode::CONFLICT, "the key was destroyed")
+}
+
+pub(super) fn tenant(call: &Call<'_>) -> Result<TenantId, Error> {
     call.tenant.ok_or(Error::Missing("tenant"))
 }
 
-async fn of_tenant(admin: &Admin, tenant: TenantId) -> Result<Standing<TenantRow>, Error> {
+pub(super) async fn of_tenant(admin: &Admin, tenant: TenantId) -> Result<Standing<TenantRow>, Error> {
     admin.gateway.control.standing(tenant.as_bytes()).await?.ok_or(Error::Missing("tenant"))
 }
 
-async fn keys_of(admin: &Admin, tenant: TenantId) -> Result<Vec<TenantKeyRow>, Error> {
+pub(super) async fn keys_of(admin: &Admin, tenant: TenantId) -> Result<Vec<TenantKeyRow>, Error> {
     admin.gateway.control.rows(KEYS_MAX, |row: &TenantKeyRow| row.tenant == tenant).await
 }
 
-/// The key that the path names, by name or id. One of another tenant is not there.
-async fn key(admin: &Admin, call: &Call<'_>) -> Result<Standing<TenantKeyRow>, Failure> {
-    let (tenant, named) = (tenant(call)?, call.path.get(1).copied().unwrap_or(""));
+async fn named_key(admin: &Admin, call: &Call<'_>) -> Result<Standing<TenantKeyRow>, Failure> {
+    key(admin, call, call.path.get(1).copied().unwrap_or("")).await
+}
+
+/// A key by name or id. One of another tenant is not there.
+pub(super) async fn key(admin: &Admin, call: &Call<'_>, named: &str) -> Result<Standing<TenantKeyRow>, Failure> {
+    let tenant = tenant(call)?;
     let known = match by_name(admin, tenant, named).await?.or_else(|| named.parse().ok()) {
         Some(id) => admin.gateway.control.standing::<TenantKeyRow>(id.as_bytes()).await?,
         None => None,
@@ -197,14 +216,18 @@ async fn by_name(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<K
 
 fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
     let current = row.versions.last();
-    let (state, since, reason) = match &row.state {
-        KeyState::Active => ("active", None, None),
-        KeyState::Suspended { since, reason } => ("suspended", Some(rfc3339(*since)), Some(reason)),
+    let (since, reason) = match &row.state {
+        KeyState::Suspended { since, reason } => (Some(rfc3339(*since)), Some(reason)),
+        KeyState::Active | KeyState::PendingDestruction { .. } | KeyState::Destroyed { .. } => (None, None),
+    };
+    let due = match &row.state {
+        KeyState::PendingDestruction { due, .. } => Some(rfc3339(*due)),
+        KeyState::Active | KeyState::Suspended { .. } | KeyState::Destroyed { .. } => None,
     };
     let mut out = json!({
         "id": row.id.to_string(),
         "name": row.name,
-        "state": state,
+        "state": row.state.name(),
         "algorithm": row.suite.name(),
         "provider": row.provider.name(),
         "created": rfc3339(row.created),
@@ -214,6 +237,7 @@ fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
     });
     if let Some(fields) = out.as_object_mut() {
         fields.extend(default.map(|id| ("default".to_owned(), json!(id == row.id))));
+        fields.extend(due.map(|due| ("destroyed_when".to_owned(), json!(due))));
         fields.extend(since.map(|since| ("suspended_since".to_owned(), json!(since))));
         fields.extend(reason.map(|reason| ("reason".to_owned(), json!(reason))));
     }

@@ -11,7 +11,7 @@ use crate::control::{PrincipalRow, TenantKeyRow};
 use crate::record::Content;
 
 /// Acts that change no key.
-const WATCHING: [&str; 3] = ["List", "Show", "Ledger"];
+const WATCHING: [&str; 4] = ["List", "Show", "Ledger", "RotationList"];
 
 /// One page of the log: `lines`, and `next` when there may be more.
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -24,11 +24,15 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
         let Ok(Content::Opening(access)) = admin.gateway.recorder.open(&entry).await else { continue };
         let act = access.operation.strip_prefix("admin:Key").filter(|act| !WATCHING.contains(act));
         let (Some(act), Some(id), Some(principal)) = (act, &access.key_id, &access.principal) else { continue };
+        let key = match &access.bucket {
+            Some(bucket) => format!("bucket {bucket}"),
+            None => names.of::<TenantKeyRow>(admin, id).await?,
+        };
         lines.push(json!({
             "sequence": entry.position.to_string(),
             "time": rfc3339(entry.time),
-            "act": act.to_lowercase(),
-            "key": names.of::<TenantKeyRow>(admin, id).await?,
+            "act": hyphenated(act),
+            "key": key,
             "key_id": id,
             "version": access.key_version,
             "by": names.of::<PrincipalRow>(admin, principal).await?,
@@ -38,4 +42,16 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
         }));
     }
     Ok(Outcome::answer(json!({ "lines": lines, "next": next })))
+}
+
+/// `RotateBucket` as `rotate-bucket`.
+fn hyphenated(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
 }

@@ -79,6 +79,10 @@ pub(super) struct ServeArgs {
     /// Keep the root key inside the data directory: a copy of the data carries its key.
     #[arg(long)]
     danger_root_key_inside_data: bool,
+    /// Destroy keys without waiting, approved by whoever was made today: for trials of the procedure, whose certificates
+    /// say so.
+    #[arg(long)]
+    danger_trial_destruction: bool,
 }
 
 impl ServeArgs {
@@ -108,6 +112,7 @@ impl ServeArgs {
         }
         config.danger.plain_http |= self.danger_plain_http;
         config.danger.root_key_inside_data |= self.danger_root_key_inside_data;
+        config.danger.trial_destruction |= self.danger_trial_destruction;
         config.checked().map_err(CommandError::new)
     }
 }

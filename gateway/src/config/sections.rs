@@ -67,6 +67,8 @@ pub struct Keys {
     /// Seconds that an unwrapped bucket key is used before its provider is asked again, 1 to 300. What a provider
     /// refuses binds after as long at most.
     pub cache_seconds: u64,
+    /// Envelopes that are wrapped anew in a second at most, when the key of a bucket is rotated.
+    pub rewrap_per_second: u32,
 }
 
 /// The Transit engine of an OpenBao or Vault server.
@@ -139,6 +141,8 @@ pub struct Danger {
     pub plain_http: bool,
     /// The root key inside the data directory.
     pub root_key_inside_data: bool,
+    /// Destructions of keys without waiting and without a week of age of whoever approves: for trials of the procedure.
+    pub trial_destruction: bool,
 }
 
 impl Default for Listen {
@@ -149,7 +153,7 @@ impl Default for Listen {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { cache_seconds: 300 }
+        Self { cache_seconds: 300, rewrap_per_second: crate::rewrap::PER_SECOND }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Control state as it may be believed: whoever writes the catalog cannot forge a row (SECURITY.md rule 18).
 //!
-//! Control key = derive(root key, "control", ""). A stored control row is `proof 32 || content`, with
+//! Control key = derive(platform key, "control", ""). A stored control row is `proof 32 || content`, with
 //! proof = derive(control key, "control-row", kind u8 || u32 and id || content). A bucket's row keeps
 //! derive(control key, "bucket-row", the row as it is stored without its proof).
 
@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::ControlRow;
 use crate::error::Error;
-use crate::root::RootKey;
+use crate::platform::{self, PlatformKey};
 use crate::seal::{SecretKey, Suite};
 
 /// Rows read at once.
@@ -41,6 +41,14 @@ pub struct Standing<R> {
     stored: Vec<u8>,
 }
 
+impl<R> Standing<R> {
+    /// What stands there after it was committed as `stored`.
+    #[must_use]
+    pub const fn stored(row: R, stored: Vec<u8>) -> Self {
+        Self { row, stored }
+    }
+}
+
 /// Reads control rows and buckets of one catalog, and makes what is stored of them.
 #[derive(Debug)]
 pub struct ControlState {
@@ -49,10 +57,10 @@ pub struct ControlState {
 }
 
 impl ControlState {
-    /// The state that a root key vouches for.
+    /// The state that a platform's key vouches for.
     #[must_use]
-    pub fn new(root: &RootKey, catalog: Arc<dyn Catalog>) -> Self {
-        Self { key: Suite::Aes256Gcm.derive(&root.key, "control", &[]), catalog }
+    pub fn new(platform: &PlatformKey, catalog: Arc<dyn Catalog>) -> Self {
+        Self { key: platform.control(), catalog }
     }
 
     /// One row.
@@ -85,6 +93,26 @@ impl ControlState {
             }
             if !full {
                 return Ok(out);
+            }
+        }
+    }
+
+    /// All rows of one kind that `keep` wants, to be changed.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn all_standing<R: ControlRow>(&self, keep: impl Fn(&R) -> bool) -> Result<Vec<Standing<R>>, Error> {
+        let mut out = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.catalog.controls(R::KIND, after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(out) };
+            after = Some(last.clone());
+            for (id, stored) in page {
+                let row = decode(self.proved(R::KIND, &id, &stored)?)?;
+                if keep(&row) {
+                    out.push(Standing { row, stored });
+                }
             }
         }
     }
@@ -180,7 +208,9 @@ impl ControlState {
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let page = self.catalog.controls(kind, after.as_deref(), PAGE).await?;
-                forged += page.iter().filter(|(id, stored)| self.proved(kind, id, stored).is_err()).count();
+                let rows =
+                    page.iter().filter(|(id, _)| (kind, id.as_slice()) != (ControlKind::Platform, platform::ROW));
+                forged += rows.filter(|(id, stored)| self.proved(kind, id, stored).is_err()).count();
                 match page.into_iter().last() {
                     Some((id, _)) => after = Some(id),
                     None => break,
@@ -254,7 +284,7 @@ mod tests {
     use policy::residency::Residency;
     use policy::time::UtcMillis;
     use storage::catalog::rocks::{CatalogOptions, RocksCatalog};
-    use storage::catalog::{Change, Commit};
+    use storage::catalog::{Change, Commit, WrappedKey};
     use storage::engine::Engine;
 
     use super::*;
@@ -274,7 +304,7 @@ mod tests {
             owner: PrincipalId::from_bytes([4; 16]),
             created: UtcMillis(1),
             residency: Residency::korea(),
-            keys: vec![vec![5; 40]],
+            keys: vec![WrappedKey { id: KeyId::from_bytes([5; 16]), version: 1, wrapped: vec![5; 40] }],
             proof: [0; 32],
         }
     }
@@ -289,11 +319,7 @@ mod tests {
         let session = SessionId::from_bytes([1; 16]);
         let options = CatalogOptions { engine: Engine::new(), session, now: UtcMillis(1), crew: Arc::default() };
         let catalog: Arc<dyn Catalog> = RocksCatalog::open(dir.path(), &options).unwrap();
-        let state = |key| {
-            let root = RootKey { id: KeyId::from_bytes([9; 16]), key: SecretKey::from_bytes(key) };
-            ControlState::new(&root, Arc::clone(&catalog))
-        };
-        let (ours, other) = (state([1; 32]), state([2; 32]));
+        let [ours, other] = [(); 2].map(|()| ControlState::new(&PlatformKey::random().unwrap(), Arc::clone(&catalog)));
         let (a, b) = (tenant("a"), tenant("b"));
         let puts = vec![ours.create(&a).unwrap(), ours.create(&b).unwrap()];
         commit(&*catalog, Change::PutControl { rows: puts.clone(), buckets: Vec::new() }).await;

@@ -1,40 +1,46 @@
-//! Bucket keys: how they are stored, and what they wrap.
+//! Bucket keys: how they are stored, what they wrap, and which of their versions something hangs on.
 //!
-//! Stored in the bucket's row as `id 16 || version u32be || wrapped key`.
+//! List values are stored as `version of the bucket key u32be || sealed`.
 
 use std::sync::Arc;
 
-use policy::id::{BucketId, KeyId, TenantId};
+use policy::id::{BucketId, KeyId, TenantId, VersionId};
+use storage::catalog::WrappedKey;
 
 use super::gate::Gate;
 use crate::provider::Wrapped;
-use crate::seal::value::ListKey;
-use crate::seal::wrap::{WrapContext, wrapped_by};
+use crate::seal::value::{ListKey, ListOpener, Owner};
+use crate::seal::wrap::{WrapContext, version_of, wrapped_by};
 use crate::seal::{SealError, SecretKey, Suite, VersionKey};
 
-/// An unwrapped bucket key, ready for use.
+/// The unwrapped key of a bucket, ready for use: its current version seals, older ones still open.
 #[derive(Debug)]
 pub struct BucketKey {
     /// Its id.
     pub id: KeyId,
-    /// Its version.
+    /// Its current version.
     pub version: u32,
     /// The suite of the tenant key that it hangs on.
     pub suite: Suite,
-    /// The bucket's list key.
-    pub list: ListKey,
     /// The gate of that tenant key.
     pub gate: Arc<Gate>,
     pub(super) bucket: BucketId,
     tenant: TenantId,
+    /// Oldest first; never empty.
+    versions: Vec<KeyVersion>,
+}
+
+#[derive(Debug)]
+struct KeyVersion {
+    number: u32,
+    list: ListKey,
     key: SecretKey,
 }
 
-/// A bucket key as it is stored, and where it belongs.
+/// A version of a bucket key as it is stored, and where it belongs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored<'a> {
-    id: [u8; 16],
-    version: u32,
+    row: &'a WrappedKey,
     suite: Suite,
     tenant: TenantId,
     bucket: BucketId,
@@ -42,55 +48,83 @@ pub(super) struct Stored<'a> {
     pub(super) under: KeyId,
     /// That key's version.
     pub(super) under_version: u32,
-    wrapped: &'a [u8],
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn read(tenant: TenantId, bucket: BucketId, row: &'a [u8]) -> Result<Self, SealError> {
-        const SHAPE: SealError = SealError::Malformed("bucket key");
-        let (id, rest) = row.split_first_chunk::<16>().ok_or(SHAPE)?;
-        let (version, wrapped) = rest.split_first_chunk::<4>().ok_or(SHAPE)?;
-        let (suite, under, under_version) = wrapped_by(wrapped)?;
-        let (version, under) = (u32::from_be_bytes(*version), KeyId::from_bytes(under));
-        Ok(Self { id: *id, version, suite, tenant, bucket, under, under_version, wrapped })
+    pub(super) fn read(tenant: TenantId, bucket: BucketId, row: &'a WrappedKey) -> Result<Self, SealError> {
+        let (suite, under, under_version) = wrapped_by(&row.wrapped)?;
+        Ok(Self { row, suite, tenant, bucket, under: KeyId::from_bytes(under), under_version })
     }
 
     /// Where it belongs under a version of its tenant key.
     pub(super) fn context(&self, wrapping_version: u32) -> WrapContext {
-        context((self.tenant, self.bucket), self.id, (self.under, wrapping_version))
+        context((self.tenant, self.bucket), (self.row.id, self.row.version), (self.under, wrapping_version))
     }
 
     /// As its provider is asked to unwrap it.
     pub(super) fn wrapped(&self) -> Wrapped<'a> {
-        (self.context(self.under_version), self.wrapped)
-    }
-
-    /// Ready for use, once its provider has unwrapped it.
-    pub(super) fn open(&self, key: SecretKey, gate: Arc<Gate>) -> BucketKey {
-        let Self { version, suite, tenant, bucket, .. } = *self;
-        let (id, list) = (KeyId::from_bytes(self.id), ListKey::of(suite, &key));
-        BucketKey { id, version, suite, list, gate, bucket, tenant, key }
+        (self.context(self.under_version), &self.row.wrapped)
     }
 
     /// The same key, wrapped otherwise.
-    pub(super) fn with(&self, wrapped: &[u8]) -> Vec<u8> {
-        stored(self.id, self.version, wrapped)
+    pub(super) fn with(&self, wrapped: &[u8]) -> WrappedKey {
+        WrappedKey { wrapped: wrapped.to_vec(), ..self.row.clone() }
     }
 }
 
-/// Where a bucket key belongs: owner and bucket, its id, and the version of the tenant key that wraps it.
-pub(super) fn context((tenant, bucket): (TenantId, BucketId), own: [u8; 16], under: (KeyId, u32)) -> WrapContext {
+/// Where a version of a bucket key belongs: owner and bucket, its id and number, and the version of the tenant key that
+/// wraps it. Its own id there is that of the bucket key with its number xored into the last four bytes, so that no version
+/// opens in the place of another.
+pub(super) fn context(
+    (tenant, bucket): (TenantId, BucketId),
+    (id, version): (KeyId, u32),
+    under: (KeyId, u32),
+) -> WrapContext {
+    let mut own = *id.as_bytes();
+    for (byte, of_version) in own.iter_mut().rev().zip(version.to_be_bytes().into_iter().rev()) {
+        *byte ^= of_version;
+    }
     WrapContext { tenant, bucket, own, wrapping: *under.0.as_bytes(), wrapping_version: under.1 }
 }
 
-/// A bucket key as it is stored.
-pub(super) fn stored(id: [u8; 16], version: u32, wrapped: &[u8]) -> Vec<u8> {
-    [&id, version.to_be_bytes().as_slice(), wrapped].concat()
+/// The version of the bucket key that some stored list values hang on; 0, which no key has, when they are none.
+#[must_use]
+pub fn list_version(stored: &[u8]) -> u32 {
+    stored.first_chunk().map_or(0, |version| u32::from_be_bytes(*version))
 }
 
 impl BucketKey {
-    fn context(&self, own: [u8; 16]) -> WrapContext {
-        context((self.tenant, self.bucket), own, (self.id, self.version))
+    /// Ready for use, once their provider has unwrapped all versions.
+    pub(super) fn open(stored: &[Stored<'_>], keys: Vec<SecretKey>, gate: Arc<Gate>) -> Result<Self, SealError> {
+        let current = stored.last().filter(|_| stored.len() == keys.len()).ok_or(SealError::Malformed("bucket key"))?;
+        let version = |(stored, key): (&Stored<'_>, SecretKey)| KeyVersion {
+            number: stored.row.version,
+            list: ListKey::of(stored.suite, &key),
+            key,
+        };
+        Ok(Self {
+            id: current.row.id,
+            version: current.row.version,
+            suite: current.suite,
+            gate,
+            bucket: current.bucket,
+            tenant: current.tenant,
+            versions: stored.iter().zip(keys).map(version).collect(),
+        })
+    }
+
+    fn current(&self) -> Result<&KeyVersion, SealError> {
+        self.versions.last().ok_or(SealError::Malformed("bucket key"))
+    }
+
+    fn of(&self, number: u32) -> Result<&KeyVersion, SealError> {
+        let known = self.versions.iter().rev().find(|version| version.number == number);
+        known.ok_or(SealError::Refused("what hangs on another version of the bucket key"))
+    }
+
+    fn context(&self, own: [u8; 16], version: u32) -> WrapContext {
+        let Self { tenant, bucket, id, .. } = *self;
+        WrapContext { tenant, bucket, own, wrapping: *id.as_bytes(), wrapping_version: version }
     }
 
     /// Wraps a version key for the version or upload `own`.
@@ -98,32 +132,141 @@ impl BucketKey {
     /// # Errors
     /// `Random` without a salt.
     pub fn wrap(&self, key: &VersionKey, own: [u8; 16]) -> Result<Vec<u8>, SealError> {
-        key.envelope(&self.key, &self.context(own))
+        key.envelope(&self.current()?.key, &self.context(own, self.version))
     }
 
     /// Opens the envelope of the version or upload `own`.
     ///
     /// # Errors
-    /// `Refused` when it belongs elsewhere.
-    pub fn open(&self, envelope: &[u8], own: [u8; 16]) -> Result<VersionKey, SealError> {
-        VersionKey::open(&self.key, &self.context(own), envelope)
+    /// `Refused` when it belongs elsewhere, or hangs on a version that is not there.
+    pub fn unwrap(&self, envelope: &[u8], own: [u8; 16]) -> Result<VersionKey, SealError> {
+        let version = version_of(envelope);
+        VersionKey::open(&self.of(version)?.key, &self.context(own, version), envelope)
     }
+
+    /// Seals list values of a version.
+    ///
+    /// # Errors
+    /// As [`ListKey::seal`].
+    pub fn seal_list(&self, owner: &Owner<'_>, size: u64, modified: u64, content: &[u8]) -> Result<Vec<u8>, SealError> {
+        let sealed = self.current()?.list.seal(owner, size, modified, content)?;
+        Ok([self.version.to_be_bytes().as_slice(), &sealed].concat())
+    }
+
+    /// Opens list values of a version.
+    ///
+    /// # Errors
+    /// As [`ListKey::open`], and `Refused` when they hang on a version that is not there.
+    pub fn open_list(&self, owner: &Owner<'_>, size: u64, modified: u64, stored: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (version, sealed) = split(stored)?;
+        self.of(version)?.list.open(owner, size, modified, sealed)
+    }
+
+    /// Opens list values of many versions.
+    #[must_use]
+    pub const fn list_opener(&self) -> BucketListOpener<'_> {
+        BucketListOpener { key: self, openers: Vec::new() }
+    }
+}
+
+/// Opens the list values of a page, whichever versions of the bucket key they hang on.
+#[derive(Debug)]
+pub struct BucketListOpener<'a> {
+    key: &'a BucketKey,
+    openers: Vec<(u32, ListOpener<'a>)>,
+}
+
+impl BucketListOpener<'_> {
+    /// Opens the values of one row.
+    ///
+    /// # Errors
+    /// As [`BucketKey::open_list`].
+    pub fn open(
+        &mut self,
+        name: &[u8],
+        version: VersionId,
+        size: u64,
+        modified: u64,
+        stored: &[u8],
+    ) -> Result<&[u8], SealError> {
+        let (of, sealed) = split(stored)?;
+        let known = self.openers.iter().position(|(number, _)| *number == of);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let opener = self.key.of(of)?.list.opener(self.key.tenant, self.key.bucket);
+                self.openers.push((of, opener));
+                self.openers.len() - 1
+            }
+        };
+        let (_, opener) = self.openers.get_mut(place).ok_or(SealError::Malformed("list values"))?;
+        opener.open(name, version, size, modified, sealed)
+    }
+}
+
+fn split(stored: &[u8]) -> Result<(u32, &[u8]), SealError> {
+    let (version, sealed) = stored.split_first_chunk().ok_or(SealError::Malformed("list values"))?;
+    Ok((u32::from_be_bytes(*version), sealed))
 }
 
 #[cfg(test)]
 impl BucketKey {
     /// A random one.
     pub(crate) fn for_tests() -> Self {
-        let (key, suite) = (SecretKey::random().unwrap(), Suite::Aes256Gcm);
+        Self::for_tests_with(&[SecretKey::random().unwrap()])
+    }
+
+    /// One of these versions, from 1.
+    pub(crate) fn for_tests_with(keys: &[SecretKey]) -> Self {
+        let suite = Suite::Aes256Gcm;
+        let version =
+            |(number, key): (u32, &SecretKey)| KeyVersion { number, list: ListKey::of(suite, key), key: key.clone() };
         Self {
             id: KeyId::from_bytes([1; 16]),
-            version: 1,
+            version: u32::try_from(keys.len()).unwrap(),
             suite,
-            list: ListKey::of(suite, &key),
             gate: Arc::new(Gate::new(KeyId::from_bytes([4; 16]))),
             tenant: TenantId::from_bytes([2; 16]),
             bucket: BucketId::from_bytes([3; 16]),
-            key,
+            versions: (1..).zip(keys).map(version).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_versions_open_and_the_current_one_seals() {
+        let [one, two] = [1, 2].map(|n| SecretKey::from_bytes([n; 32]));
+        let before = BucketKey::for_tests_with(std::slice::from_ref(&one));
+        let during = BucketKey::for_tests_with(&[one, two]);
+        let key = VersionKey::random(Suite::Aes256Gcm).unwrap();
+        let old = before.wrap(&key, [7; 16]).unwrap();
+        let new = during.wrap(&key, [7; 16]).unwrap();
+        assert_eq!((version_of(&old), version_of(&new)), (1, 2));
+        assert!(during.unwrap(&old, [7; 16]).is_ok() && during.unwrap(&new, [7; 16]).is_ok());
+        assert!(before.unwrap(&new, [7; 16]).is_err() && during.unwrap(&old, [8; 16]).is_err());
+
+        let owner = Owner { tenant: before.tenant, bucket: before.bucket, ..Owner::for_tests(b"a") };
+        let [old, new] = [&before, &during].map(|key| key.seal_list(&owner, 5, 6, b"values").unwrap());
+        assert_eq!((list_version(&old), list_version(&new)), (1, 2));
+        let mut opener = during.list_opener();
+        for stored in [&old, &new, &old] {
+            assert_eq!(during.open_list(&owner, 5, 6, stored).unwrap(), b"values");
+            assert_eq!(opener.open(b"a", owner.version, 5, 6, stored).unwrap(), b"values");
+        }
+        assert!(before.open_list(&owner, 5, 6, &new).is_err());
+        let mislabelled = [1_u32.to_be_bytes().as_slice(), &new[4..]].concat();
+        assert!(during.open_list(&owner, 5, 6, &mislabelled).is_err());
+    }
+
+    #[test]
+    fn no_version_of_a_bucket_key_opens_in_the_place_of_another() {
+        let place = (TenantId::from_bytes([2; 16]), BucketId::from_bytes([3; 16]));
+        let of = |version| context(place, (KeyId::from_bytes([1; 16]), version), (KeyId::from_bytes([4; 16]), 1)).own;
+        let all: std::collections::HashSet<_> = (0..2000).map(of).collect();
+        assert_eq!(all.len(), 2000);
     }
 }

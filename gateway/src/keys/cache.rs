@@ -32,22 +32,23 @@ impl BucketKeys {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A key that was unwrapped a moment ago and may still be used.
-    pub(super) fn get(&self, bucket: BucketId) -> Option<Arc<BucketKey>> {
+    /// A key that was unwrapped a moment ago and may still be used, of this version or a later one.
+    pub(super) fn get(&self, bucket: BucketId, at_least: u32) -> Option<Arc<BucketKey>> {
         let keys = self.keys();
         let (made, key) = keys.get(&bucket)?;
-        (made.elapsed() < self.ttl && key.gate.is_open()).then(|| Arc::clone(key))
+        (made.elapsed() < self.ttl && key.version >= at_least && key.gate.is_open()).then(|| Arc::clone(key))
     }
 
     /// Unwraps a key, unless somebody did while this one waited for its turn.
     pub(super) async fn load(
         &self,
         bucket: BucketId,
+        at_least: u32,
         unwrap: impl Future<Output = Result<BucketKey, Error>>,
     ) -> Result<Arc<BucketKey>, Error> {
         let turn = self.turn(bucket);
         let _mine = turn.lock().await;
-        if let Some(key) = self.get(bucket) {
+        if let Some(key) = self.get(bucket, at_least) {
             return Ok(key);
         }
         let key = Arc::new(unwrap.await?);
@@ -83,6 +84,11 @@ impl BucketKeys {
         self.keys().retain(|_, (made, _)| made.elapsed() < self.ttl);
     }
 
+    /// Drops the key of a bucket.
+    pub(super) fn forget(&self, bucket: BucketId) {
+        self.keys().remove(&bucket);
+    }
+
     /// Drops the keys whose gate was closed.
     pub(super) fn forget_closed(&self) {
         self.keys().retain(|_, (_, key)| key.gate.is_open());
@@ -101,7 +107,7 @@ mod tests {
             let (keys, key) = (BucketKeys::new(ttl), Arc::new(BucketKey::for_tests()));
             let (held, bucket) = (Arc::downgrade(&key), key.bucket);
             keys.remember(bucket, key);
-            assert_eq!(keys.get(bucket).is_some(), kept);
+            assert_eq!(keys.get(bucket, 1).is_some(), kept);
             keys.forget_expired();
             assert_eq!(held.upgrade().is_some(), kept, "nobody keeps it");
         }
@@ -112,7 +118,7 @@ mod tests {
         let (keys, asked) = (BucketKeys::new(Duration::from_secs(300)), AtomicUsize::new(0));
         let bucket = BucketKey::for_tests().bucket;
         let load = || {
-            keys.load(bucket, async {
+            keys.load(bucket, 1, async {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 Ok(BucketKey::for_tests())
@@ -127,9 +133,9 @@ mod tests {
     async fn one_that_fails_is_tried_by_the_next() {
         let (keys, key) = (BucketKeys::new(Duration::from_secs(300)), BucketKey::for_tests());
         let bucket = key.bucket;
-        assert!(keys.load(bucket, async { Err(Error::Missing("it")) }).await.is_err());
-        assert!(keys.load(bucket, async { Ok(key) }).await.is_ok());
-        assert!(keys.get(bucket).is_some());
-        keys.get(bucket).unwrap().gate.pass().unwrap();
+        assert!(keys.load(bucket, 1, async { Err(Error::Missing("it")) }).await.is_err());
+        assert!(keys.load(bucket, 1, async { Ok(key) }).await.is_ok());
+        assert!(keys.get(bucket, 1).is_some());
+        keys.get(bucket, 1).unwrap().gate.pass().unwrap();
     }
 }

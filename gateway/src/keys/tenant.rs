@@ -9,9 +9,12 @@ use super::KeyRing;
 use super::bucket::Stored;
 use crate::control::{Bucket, TenantKeyRow};
 use crate::error::Error;
-use crate::provider::{NewKey, ProviderKind};
+use crate::provider::{NewKey, ProviderError, ProviderKind};
 use crate::seal::key::random;
 use crate::seal::{SealError, Suite};
+
+/// Bucket keys that are tried after a destruction.
+const TRIED_MAX: u64 = 100;
 
 impl KeyRing {
     /// A new tenant key.
@@ -80,6 +83,40 @@ impl KeyRing {
             }
         }
         Ok(changed)
+    }
+
+    /// Destroys a key at its provider, and says what was done and seen.
+    ///
+    /// # Errors
+    /// `Provider` when it does not do it.
+    pub async fn destroy(&self, row: &TenantKeyRow) -> Result<String, Error> {
+        Ok(self.provider_of(row).await?.destroy(row).await?)
+    }
+
+    /// Tries to unwrap keys of buckets by a key that was destroyed, as it was stored: none may open. Gives how many were tried.
+    ///
+    /// # Errors
+    /// `StillOpens` when one does, `Provider` when its provider does not answer.
+    pub async fn opens_nothing(&self, row: &TenantKeyRow, buckets: &[Bucket]) -> Result<u64, Error> {
+        let provider = self.provider_of(row).await?;
+        let mut tried = 0;
+        for bucket in buckets {
+            for key in &bucket.keys {
+                let stored = Stored::read(bucket.tenant, bucket.id, key)?;
+                if stored.under != row.id {
+                    continue;
+                }
+                match provider.unwrap(row, &[stored.wrapped()]).await {
+                    Ok(_) => return Err(Error::StillOpens(row.id)),
+                    Err(error @ ProviderError::Unavailable { .. }) => return Err(error.into()),
+                    Err(_) => tried += 1,
+                }
+                if tried >= TRIED_MAX {
+                    return Ok(tried);
+                }
+            }
+        }
+        Ok(tried)
     }
 
     /// Whether a key of a bucket hangs on a tenant key.

@@ -177,6 +177,22 @@ impl OpenBao {
         Ok(NewVersion { number: info.latest_version, fingerprint, wrapped: Vec::new() })
     }
 
+    /// Deletes a key, which Transit permits for one that is configured so, and looks for it.
+    async fn delete(&self, key: KeyId) -> Result<String, ProviderError> {
+        if self.info(key).await?.is_none() {
+            return Ok(format!("transit/keys/{key} is not there any more (404)"));
+        }
+        let body = written(json!({ "deletion_allowed": true }), 1)?;
+        let (status, answer) = self.ask(Method::POST, &format!("keys/{key}/config"), body).await?;
+        judge(status, &answer)?;
+        let (status, answer) = self.ask(Method::DELETE, &format!("keys/{key}"), Zeroizing::default()).await?;
+        judge(status, &answer)?;
+        match self.info(key).await? {
+            None => Ok(format!("DELETE transit/keys/{key} answered {status}; GET then answered 404")),
+            Some(_) => Err(KIND.refused("it deleted the key and has it still")),
+        }
+    }
+
     /// Nothing is wrapped by a key that somebody else made under the name of one of ours.
     async fn ours(&self, row: &TenantKeyRow) -> Result<(), ProviderError> {
         let current = row.current()?;
@@ -358,5 +374,9 @@ impl KeyProvider for OpenBao {
             out.extend(self.guard.call("unwrap", || self.decrypt(row, batch)).await?);
         }
         Ok(out)
+    }
+
+    async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
+        self.guard.call("destroy", || self.delete(row.id)).await
     }
 }

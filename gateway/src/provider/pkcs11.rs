@@ -216,6 +216,22 @@ fn decrypt(
     Ok(at_provider::proved(SecretKey::from_bytes(key), context, wrapped)?)
 }
 
+/// Destroys every version of a key, also those that an interrupted rotation left, and looks for them.
+fn destroy(session: &Session, row: &TenantKeyRow) -> Result<String, ProviderError> {
+    let last = row.current()?.number;
+    let mut gone = 0;
+    for number in 1..=last + LEFT_MAX {
+        if let Some(object) = find(session, row.id, number)? {
+            session.destroy_object(object).map_err(failed)?;
+            gone += 1;
+        }
+        if find(session, row.id, number)?.is_some() {
+            return Err(KIND.refused(format!("it destroyed version {number} of the key {} and has it still", row.id)));
+        }
+    }
+    Ok(format!("C_DestroyObject for {gone} objects; C_FindObjects then found none of the key"))
+}
+
 impl Token {
     /// A provider, whose module is not loaded before it is needed.
     #[must_use]
@@ -286,5 +302,13 @@ impl KeyProvider for Token {
             self.run(move |session| items.iter().map(|item| decrypt(session, &row, item)).collect())
         };
         self.guard.call("unwrap", call).await
+    }
+
+    async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
+        let call = || {
+            let row = row.clone();
+            self.run(move |session| destroy(session, &row))
+        };
+        self.guard.call("destroy", call).await
     }
 }

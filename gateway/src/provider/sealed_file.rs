@@ -5,20 +5,20 @@ use policy::place::VerifiedPlace;
 
 use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped};
 use crate::control::TenantKeyRow;
-use crate::root::RootKey;
+use crate::root::RootInUse;
 use crate::seal::wrap::{WrapContext, unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite};
 
 /// The provider of one machine.
 #[derive(Debug)]
 pub struct SealedFile {
-    root: RootKey,
+    root: RootInUse,
 }
 
 impl SealedFile {
     /// The provider of a root key.
     #[must_use]
-    pub const fn new(root: RootKey) -> Self {
+    pub const fn new(root: RootInUse) -> Self {
         Self { root }
     }
 
@@ -32,8 +32,8 @@ impl SealedFile {
 
     fn make(&self, of: NewKey, number: u32) -> Result<NewVersion, SealError> {
         let key = SecretKey::random()?;
-        let context = self.root.context(of.tenant, *of.id.as_bytes());
-        let wrapped = wrap(Suite::Aes256Gcm, &self.root.key, &context, &key)?;
+        let root = self.root.now();
+        let wrapped = wrap(Suite::Aes256Gcm, &root.key, &root.context(of.tenant, *of.id.as_bytes()), &key)?;
         Ok(NewVersion { number, fingerprint: fingerprint(of, number, &key), wrapped })
     }
 
@@ -41,8 +41,8 @@ impl SealedFile {
     fn open(&self, row: &TenantKeyRow, number: u32) -> Result<SecretKey, SealError> {
         let known = row.versions.iter().find(|version| version.number == number);
         let version = known.ok_or(SealError::Malformed("version of a tenant key"))?;
-        let context = self.root.context(row.tenant, *row.id.as_bytes());
-        let (_, key) = unwrap(&self.root.key, &context, &version.wrapped)?;
+        let root = self.root.now();
+        let (_, key) = unwrap(&root.key, &root.context(row.tenant, *row.id.as_bytes()), &version.wrapped)?;
         // Versions are wrapped alike: only this says that it is the one that was made under the number.
         if fingerprint(row.facts(), number, &key) != version.fingerprint {
             return Err(SealError::Refused("tenant key"));
@@ -96,6 +96,11 @@ impl KeyProvider for SealedFile {
         }
         Ok(out)
     }
+
+    /// Here no single key can be: the root key that wraps it has copies of it in every backup of the catalog.
+    async fn destroy(&self, _key: &TenantKeyRow) -> Result<String, ProviderError> {
+        Err(ProviderKind::SealedFile.refused("its keys are destroyed by a round that replaces the root key"))
+    }
 }
 
 #[cfg(test)]
@@ -105,11 +110,12 @@ mod tests {
 
     use super::*;
     use crate::control::KeyState;
+    use crate::root::RootKey;
 
     #[tokio::test]
     async fn every_version_opens_as_itself_and_no_other() {
         let root = RootKey { id: KeyId::from_bytes([9; 16]), key: SecretKey::from_bytes([1; 32]) };
-        let provider = SealedFile::new(root.clone());
+        let provider = SealedFile::new(RootInUse::new(root.clone()));
         let facts = NewKey {
             id: KeyId::from_bytes([8; 16]),
             tenant: TenantId::from_bytes([2; 16]),
@@ -137,7 +143,7 @@ mod tests {
         let mut exchanged = row.clone();
         exchanged.versions[1].wrapped = row.versions[0].wrapped.clone();
         assert!(provider.open(&exchanged, 2).is_err(), "another version under its number");
-        let other = SealedFile::new(RootKey { key: SecretKey::from_bytes([3; 32]), ..root });
+        let other = SealedFile::new(RootInUse::new(RootKey { key: SecretKey::from_bytes([3; 32]), ..root }));
         assert!(other.open(&row, 1).is_err());
     }
 }

@@ -18,7 +18,7 @@ use super::put::decode;
 use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::BucketKey;
+use crate::keys::{BucketKey, list_version};
 use crate::seal::SealError;
 use crate::seal::value::Owner;
 
@@ -146,7 +146,7 @@ pub(super) async fn of_write(
         (Some(condition), None) => {
             let row = gateway.catalog.current(bucket.id, name).await.map_err(Error::from)?;
             let row = row.ok_or_else(|| refused(Refusal::NotFound))?;
-            let key = gateway.keys.bucket_key(bucket).await?;
+            let key = gateway.keys.bucket_key_for(bucket, list_version(&row.list_values)).await?;
             let values = open_values(bucket, &key, name.as_bytes(), &row)?;
             let holds = condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == values.etag.text());
             if holds { Ok(Precondition::Version(row.version)) } else { Err(refused(Refusal::PreconditionFailed)) }
@@ -176,7 +176,7 @@ pub(super) fn open_values(
     row: &CurrentRow,
 ) -> Result<ListValues, Error> {
     let owner = Owner { tenant: bucket.tenant, bucket: bucket.id, name, version: row.version };
-    let opened = key.list.open(&owner, row.size, row.modified.0, &row.list_values);
+    let opened = key.open_list(&owner, row.size, row.modified.0, &row.list_values);
     decode(&opened.inspect_err(|error| report(bucket, row.version, error))?)
 }
 

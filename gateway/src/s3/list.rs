@@ -15,6 +15,7 @@ use super::{Call, asks_for};
 use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::keys::list_version;
 
 mod document;
 
@@ -128,8 +129,12 @@ async fn rows(
     list: &mut Document,
     with_owner: bool,
 ) -> Result<(), Error> {
-    let key = gateway.keys.bucket_key(bucket).await?;
-    let mut opener = key.list.opener(bucket.tenant, bucket.id);
+    let newest = page.items().map(|item| match item {
+        ListItem::Prefix(_) => 0,
+        ListItem::Object(object) => list_version(object.list_values),
+    });
+    let key = gateway.keys.bucket_key_for(bucket, newest.max().unwrap_or(0)).await?;
+    let mut opener = key.list_opener();
     let owner = with_owner.then(|| bucket.tenant.to_string());
     let owner = owner.as_deref();
     for item in page.items() {

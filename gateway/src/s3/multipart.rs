@@ -11,7 +11,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use serde::{Deserialize, Serialize};
-use storage::catalog::{Change, ManifestBody, PartRow, UploadRow};
+use storage::catalog::{Change, ManifestBody, NewUpload, PartRow, UploadRow};
 
 use super::checks::{StoredChecksum, named_algorithm};
 use super::metadata::{ObjectMetadata, read_metadata, refuse_unsupported};
@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::keys::{BucketKey, Gate};
 use crate::seal::key::random;
 use crate::seal::value::PartFacts;
+use crate::seal::wrap::version_of;
 use crate::seal::{SealError, VersionKey};
 mod complete;
 mod list;
@@ -75,7 +76,7 @@ impl OpenUpload {
     /// Opens an upload's row, which proves all that it says.
     pub(super) fn open(row: UploadRow, bucket: &Bucket, bucket_key: &BucketKey) -> Result<Self, Error> {
         let open = || {
-            let key = bucket_key.open(&row.envelope, *row.id.as_bytes())?;
+            let key = bucket_key.unwrap(&row.envelope, *row.id.as_bytes())?;
             let metadata = key.open_upload(&row, bucket.tenant)?;
             Ok((key, metadata))
         };
@@ -128,19 +129,24 @@ pub(super) async fn create_multipart_upload(
     let bucket_key = gateway.keys.bucket_key(bucket).await?;
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let id = UploadId::time_ordered(clock::now().0, random().map_err(Error::from)?);
-    let _held = bucket_key.gate.hold().await?;
     let mut row = UploadRow {
         id,
         bucket: bucket.id,
         key,
         initiated: clock::now(),
         initiator: call.admitted.account.actor.principal,
-        envelope: bucket_key.wrap(&version_key, *id.as_bytes()).map_err(Error::from)?,
+        envelope: Vec::new(),
         metadata: Vec::new(),
         checksum: encode(&checksum)?,
     };
     row.metadata = version_key.seal_upload(&row, bucket.tenant, &metadata.encode()?).map_err(Error::from)?;
-    commit_recorded(gateway, &call.context, Change::CreateUpload(row)).await?;
+    match begin(gateway, call, &bucket_key, &version_key, row.clone()).await {
+        Err(error) if error.is_rotation() => {
+            let bucket_key = gateway.keys.bucket_key_now(bucket).await?;
+            begin(gateway, call, &bucket_key, &version_key, row).await?;
+        }
+        other => other?,
+    }
     let output = CreateMultipartUploadOutput {
         bucket: Some(req.input.bucket),
         key: Some(req.input.key),
@@ -151,6 +157,21 @@ pub(super) async fn create_multipart_upload(
         ..CreateMultipartUploadOutput::default()
     };
     Ok(S3Response::new(output))
+}
+
+/// Commits an upload, its version key wrapped for it.
+async fn begin(
+    gateway: &Gateway,
+    call: &Call,
+    bucket_key: &BucketKey,
+    version_key: &VersionKey,
+    row: UploadRow,
+) -> Result<(), Error> {
+    let _held = bucket_key.gate.hold().await?;
+    let envelope = bucket_key.wrap(version_key, *row.id.as_bytes())?;
+    let new = NewUpload { row: UploadRow { envelope, ..row }, under: bucket_key.version };
+    commit_recorded(gateway, &call.context, Change::CreateUpload(new)).await?;
+    Ok(())
 }
 
 /// CRC64NVME is FULL_OBJECT only, SHA-1 and SHA-256 COMPOSITE only; CRC32 and CRC32C may be either.
@@ -194,7 +215,7 @@ pub(super) async fn open_upload(gateway: &Gateway, bucket: &Bucket, key: &Object
     };
     let id: UploadId = id.parse().map_err(|_| gone())?;
     let row = gateway.catalog.upload(bucket.id, key, id).await.map_err(Error::from)?.ok_or_else(gone)?;
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let bucket_key = gateway.keys.bucket_key_for(bucket, version_of(&row.envelope)).await?;
     Ok(OpenUpload::open(row, bucket, &bucket_key)?)
 }
 

@@ -21,6 +21,7 @@ use crate::keys::{BucketKey, Gate};
 use crate::opened::{InlineBodies, OpenedVersion};
 use crate::read::Source;
 use crate::seal::value::{ManifestFacts, Owner};
+use crate::seal::wrap::version_of;
 
 /// An object whose rows have been opened and proved.
 pub(super) struct OpenObject {
@@ -51,7 +52,7 @@ pub(super) async fn open_object(
     if !visible {
         return Err(s3s::s3_error!(NoSuchVersion, "The specified version does not exist."));
     }
-    call.context.touched(&object.version().to_string(), bucket_key.id, bucket_key.version);
+    call.context.touched(&object.version().to_string(), bucket_key.id, version_of(&object.version.row.envelope));
     Ok(object)
 }
 
@@ -91,9 +92,13 @@ async fn anew(
     name: &ObjectKey,
 ) -> Result<Option<OpenObject>, Error> {
     let Some(view) = gateway.catalog.object(bucket.id, name).await? else { return Ok(None) };
+    let bucket_key = &match version_of(&view.version.envelope) {
+        version if version <= bucket_key.version => Arc::clone(bucket_key),
+        _ => gateway.keys.bucket_key_now(bucket).await?,
+    };
     let prove = || {
         let ObjectView { current, version, inline } = view;
-        let key = bucket_key.open(&version.envelope, *version.version.as_bytes())?;
+        let key = bucket_key.unwrap(&version.envelope, *version.version.as_bytes())?;
         let version = Arc::new(OpenedVersion::new(current, version, key));
         manifest(bucket, name, &version)?;
         open(bucket, bucket_key, name, version, inline)
@@ -120,14 +125,8 @@ fn open(
 /// Opens the manifest, which proves the list of bodies and the list values; gives its content.
 fn manifest(bucket: &Bucket, name: &ObjectKey, version: &OpenedVersion) -> Result<Vec<u8>, Error> {
     let row = &version.row;
-    let facts = ManifestFacts {
-        owner: owner(bucket, name, row),
-        bodies: &row.bodies,
-        length: row.size,
-        modified: row.modified.0,
-        residency_epoch: 0,
-        list_values: &version.current.list_values,
-    };
+    let facts =
+        ManifestFacts { list_values: &version.current.list_values, ..ManifestFacts::of(owner(bucket, name, row), row) };
     Ok(version.key.open_manifest(&facts, &row.manifest)?)
 }
 

@@ -32,7 +32,7 @@ const PUT_MAX: u64 = 5 << 30;
 /// A version about to be committed.
 pub(super) struct Draft<'a> {
     pub bucket: &'a Bucket,
-    pub bucket_key: &'a BucketKey,
+    pub bucket_key: &'a Arc<BucketKey>,
     pub name: &'a ObjectKey,
     pub version: VersionId,
     pub key: &'a VersionKey,
@@ -110,8 +110,29 @@ pub(super) async fn put_object(
     Ok(S3Response::new(output))
 }
 
-/// Seals what describes the version and commits row, bodies and access record together.
-pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: Draft<'_>) -> Result<VersionRow, Error> {
+/// How often the key of a bucket may be rotated while one version is committed.
+const ROTATIONS: usize = 3;
+
+/// Seals what describes the version and commits row, bodies and access record together. When the key of the bucket was
+/// rotated while the body came, the version hangs on the new one.
+pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: Draft<'_>) -> Result<(), Error> {
+    let mut bucket_key = Arc::clone(draft.bucket_key);
+    let mut rotations = 0;
+    loop {
+        match commit_under(gateway, context, &bucket_key, &draft).await {
+            Err(error) if error.is_rotation() && rotations < ROTATIONS => rotations += 1,
+            other => return other,
+        }
+        bucket_key = gateway.keys.bucket_key_now(draft.bucket).await?;
+    }
+}
+
+async fn commit_under(
+    gateway: &Gateway,
+    context: &RequestContext,
+    bucket_key: &BucketKey,
+    draft: &Draft<'_>,
+) -> Result<(), Error> {
     let owner = Owner {
         tenant: draft.bucket.tenant,
         bucket: draft.bucket.id,
@@ -119,7 +140,7 @@ pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: D
         version: draft.version,
     };
     let size = draft.bodies.iter().map(|b| b.length).sum();
-    let list_values = draft.bucket_key.list.seal(&owner, size, draft.modified.0, &encode(draft.values)?)?;
+    let list_values = bucket_key.seal_list(&owner, size, draft.modified.0, &encode(draft.values)?)?;
     let facts = ManifestFacts {
         owner,
         bodies: &draft.bodies,
@@ -128,32 +149,33 @@ pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: D
         residency_epoch: 0,
         list_values: &list_values,
     };
-    let _held = draft.bucket_key.gate.hold().await?;
+    let _held = bucket_key.gate.hold().await?;
     let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
     let metadata = draft.key.seal_metadata(&owner, 0, &draft.metadata.encode()?)?;
-    let envelope = draft.bucket_key.wrap(draft.key, *draft.version.as_bytes())?;
+    let envelope = bucket_key.wrap(draft.key, *draft.version.as_bytes())?;
     let row = VersionRow {
         version: draft.version,
         modified: draft.modified,
         size,
         envelope,
-        bodies: draft.bodies,
+        bodies: draft.bodies.clone(),
         manifest,
         metadata,
         list_values,
     };
-    context.touched(&draft.version.to_string(), draft.bucket_key.id, draft.bucket_key.version);
+    context.touched(&draft.version.to_string(), bucket_key.id, bucket_key.version);
     context.bytes(size, None);
     let change = Change::PutVersion(Box::new(PutVersion {
         bucket: draft.bucket.id,
         key: draft.name.clone(),
         precondition: draft.precondition,
-        row: row.clone(),
-        new_bodies: draft.new_bodies,
+        row,
+        new_bodies: draft.new_bodies.clone(),
         completes: draft.completes,
+        under: bucket_key.version,
     }));
     commit_recorded(gateway, context, change).await?;
-    Ok(row)
+    Ok(())
 }
 
 /// Commits a change together with the request's opening record: one batch, one sync.

@@ -7,7 +7,7 @@
 use policy::id::{BucketId, TenantId, UploadId, VersionId};
 use policy::time::UtcMillis;
 use ring::digest::{SHA256, digest};
-use storage::catalog::{Location, ManifestBody, UploadRow};
+use storage::catalog::{Location, ManifestBody, UploadRow, VersionRow};
 
 use super::key::{VersionKey, random};
 use super::wrap::commitment;
@@ -36,7 +36,7 @@ pub struct Owner<'a> {
 #[cfg(test)]
 impl<'a> Owner<'a> {
     /// One of this name, the same each time.
-    pub(super) fn for_tests(name: &'a [u8]) -> Self {
+    pub(crate) fn for_tests(name: &'a [u8]) -> Self {
         Self {
             tenant: TenantId::from_bytes([1; 16]),
             bucket: BucketId::from_bytes([2; 16]),
@@ -72,7 +72,20 @@ pub struct ManifestFacts<'a> {
     pub list_values: &'a [u8],
 }
 
-impl ManifestFacts<'_> {
+impl<'a> ManifestFacts<'a> {
+    /// Those of a stored version.
+    #[must_use]
+    pub fn of(owner: Owner<'a>, row: &'a VersionRow) -> Self {
+        Self {
+            owner,
+            bodies: &row.bodies,
+            length: row.size,
+            modified: row.modified.0,
+            residency_epoch: 0,
+            list_values: &row.list_values,
+        }
+    }
+
     /// Fixed order, every variable part with its length in front (SECURITY.md rule 4).
     fn aad(&self, suite: Suite) -> Result<Vec<u8>, SealError> {
         let mut out = self.owner.aad(suite);
@@ -394,7 +407,7 @@ mod tests {
                 changed[at.index(sealed.len())] ^= 1_u8 << bit;
                 changed
             };
-            for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            for suite in Suite::ALL {
                 let key = VersionKey::random(suite).unwrap();
                 let bodies = bodies(&key);
                 let (length, modified) = numbers;

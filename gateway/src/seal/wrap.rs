@@ -93,6 +93,12 @@ pub fn wrapped_by(bytes: &[u8]) -> Result<(Suite, [u8; 16], u32), SealError> {
     Ok((suite, id, version))
 }
 
+/// The version of the key that wrapped these bytes; 0, which no key has, when they are no wrapped key.
+#[must_use]
+pub fn version_of(bytes: &[u8]) -> u32 {
+    wrapped_by(bytes).map_or(0, |(_, _, version)| version)
+}
+
 /// Opens a wrapped key in its context.
 ///
 /// # Errors
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_wrapped_key_opens_in_its_context_only() {
-        for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+        for suite in Suite::ALL {
             let outer = SecretKey::random().unwrap();
             let inner = SecretKey::random().unwrap();
             let bytes = wrap(suite, &outer, &context(), &inner).unwrap();

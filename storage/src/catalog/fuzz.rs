@@ -81,13 +81,14 @@ pub fn log_entry(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use policy::id::{BodyId, PrincipalId, SessionId, TenantId, VersionId};
+    use policy::id::{BodyId, KeyId, PrincipalId, SessionId, TenantId, VersionId};
     use policy::residency::Residency;
     use policy::time::UtcMillis;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::catalog::WrappedKey;
     use crate::catalog::{BodyState, Location, ManifestBody, ObjectMark};
     use crate::log::RecordKind;
 
@@ -168,7 +169,7 @@ mod tests {
                 owner: PrincipalId::from_bytes([8; 16]),
                 created: UtcMillis(sealed_bytes),
                 residency: Residency::korea(),
-                keys,
+                keys: keys.into_iter().zip(1..).map(|(wrapped, version)| WrappedKey { id: KeyId::from_bytes([9; 16]), version, wrapped }).collect(),
                 proof: digest,
             });
         }

@@ -1,7 +1,7 @@
 //! The catalog of one machine, on RocksDB. Reads look into the block cache on the calling task and
 //! go to the blocking pool only for what is not there; writes go through the one writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,7 +18,8 @@ use self::rows::upload_row;
 use super::rows::decode;
 use super::{
     BucketRow, Catalog, CatalogError, Change, Commit, CommitError, Committed, ControlKind, CurrentRow, GarbagePage,
-    ListPage, ListQuery, LogItem, ObjectView, PartRow, RecordQuery, Refusal, UploadPage, UploadQuery, UploadRow, keys,
+    ListPage, ListQuery, LogItem, ObjectView, PartRow, RecordQuery, Refusal, StoredVersion, UploadPage, UploadQuery,
+    UploadRow, keys,
 };
 use crate::condition::{Condition, Poison};
 use crate::crew::Crew;
@@ -30,6 +31,7 @@ mod apply;
 mod list;
 mod lookup;
 mod rows;
+mod scan;
 mod session;
 mod writer;
 
@@ -81,6 +83,21 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Buckets {
     by_name: BTreeMap<BucketName, Arc<BucketRow>>,
+    by_id: HashMap<BucketId, Arc<BucketRow>>,
+}
+
+impl Buckets {
+    /// Keeps a row; gives the one that had its name.
+    fn keep(&mut self, row: Arc<BucketRow>) -> Option<Arc<BucketRow>> {
+        self.by_id.insert(row.id, Arc::clone(&row));
+        self.by_name.insert(row.name.clone(), row)
+    }
+
+    fn forget(&mut self, name: &BucketName) {
+        if let Some(row) = self.by_name.remove(name) {
+            self.by_id.remove(&row.id);
+        }
+    }
 }
 
 macro_rules! families {
@@ -264,7 +281,7 @@ impl Shared {
                 return Err(CatalogError::Corrupt(format!("the row of bucket {} lies under another's id", row.id)));
             }
             let row = Arc::new(row);
-            if let Some(other) = buckets.by_name.insert(row.name.clone(), Arc::clone(&row)) {
+            if let Some(other) = buckets.keep(Arc::clone(&row)) {
                 let (name, ids) = (&row.name, [other.id, row.id]);
                 return Err(CatalogError::Corrupt(format!("two buckets are named {name}: {} and {}", ids[0], ids[1])));
             }
@@ -328,6 +345,20 @@ impl Catalog for RocksCatalog {
         let bytes =
             self.cached(move |shared, tier| shared.get(shared.inline_cf()?, body.as_bytes(), &tiered(tier))).await?;
         Ok(bytes.map(Bytes::from))
+    }
+
+    async fn versions(
+        &self,
+        bucket: BucketId,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<StoredVersion>, CatalogError> {
+        let after = after.cloned();
+        self.blocking(move |shared| shared.versions_page(bucket, after.as_ref(), limit)).await
+    }
+
+    async fn count(&self, bucket: BucketId) -> Result<u64, CatalogError> {
+        self.blocking(move |shared| shared.count(bucket)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {

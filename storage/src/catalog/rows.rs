@@ -2,7 +2,7 @@
 //! then postcard.
 
 use bytes::Bytes;
-use policy::id::{BodyId, BucketId, PrincipalId, SessionId, TenantId, UploadId, VersionId};
+use policy::id::{BodyId, BucketId, KeyId, PrincipalId, SessionId, TenantId, UploadId, VersionId};
 use policy::name::{BucketName, ObjectKey};
 use policy::residency::Residency;
 use policy::time::UtcMillis;
@@ -29,13 +29,31 @@ pub struct BucketRow {
     pub created: UtcMillis,
     /// Where its data may rest.
     pub residency: Residency,
-    /// Wrapped bucket keys, the current one last.
-    pub keys: Vec<Vec<u8>>,
+    /// Versions of its key that something may hang on, the current one last.
+    pub keys: Vec<WrappedKey>,
     /// What proves the row to whoever holds the control key; nothing here looks at it.
     pub proof: [u8; 32],
 }
 
+/// A version of a bucket's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedKey {
+    /// The bucket key.
+    pub id: KeyId,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The key, wrapped by a tenant key.
+    #[serde(with = "serde_bytes")]
+    pub wrapped: Vec<u8>,
+}
+
 impl BucketRow {
+    /// The version of its key that new envelopes hang on; 0 without a key.
+    #[must_use]
+    pub fn key_version(&self) -> u32 {
+        self.keys.last().map_or(0, |key| key.version)
+    }
+
     /// The row as it is stored but for its proof: what the proof is over.
     ///
     /// # Errors
@@ -276,6 +294,11 @@ pub struct GarbageRow {
     pub retired: u64,
     /// The body.
     pub body: BodyId,
+}
+
+/// Whether a stored version is the one that a listed row led to.
+pub(crate) fn matches(current: &CurrentRow, row: &VersionRow, stored: &[u8]) -> bool {
+    digest(&SHA256, stored).as_ref() == current.digest && row.version == current.version
 }
 
 /// Encodes a row.

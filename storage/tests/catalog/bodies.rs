@@ -5,7 +5,7 @@ use storage::catalog::{Catalog, Change, GarbagePage, GarbageRow, Precondition, R
 
 use crate::backend::Backend;
 use crate::rows::{
-    CHUNKS, bucket, commit, delete, id, key, new_body, part, put, race, share, tenant, upload, without_record,
+    CHUNKS, begin, bucket, commit, delete, id, key, new_body, part, put, race, share, tenant, upload, without_record,
 };
 
 const ROUNDS: u128 = 40;
@@ -45,7 +45,7 @@ pub async fn a_body_is_shared_or_garbage_never_both(backend: &impl Backend) {
         let name = format!("object{n}");
         let begun = upload(bucket.id, &name, n);
         let (id, new_body) = (begun.id, new_body(body, CHUNKS));
-        commit(&*catalog, Change::CreateUpload(begun)).await.unwrap();
+        commit(&*catalog, begin(begun)).await.unwrap();
         let part = part(1, &new_body);
         commit(&*catalog, Change::PutPart { bucket: bucket.id, key: key(&name), upload: id, part, new_body })
             .await

@@ -4,7 +4,7 @@ use policy::id::BucketId;
 use storage::catalog::{BucketRow, BucketUpdate, Catalog, Change, Precondition, Refusal};
 
 use crate::backend::Backend;
-use crate::rows::{bucket, commit, id, key, put, race, tenant, upload, without_record};
+use crate::rows::{begin, bucket, commit, id, key, put, race, tenant, upload, without_record};
 
 const ROUNDS: u128 = 24;
 const WRITERS: u128 = 6;
@@ -48,7 +48,7 @@ pub async fn a_bucket_is_deleted_or_written_to_never_both(backend: &impl Backend
 }
 
 pub async fn a_bucket_is_deleted_or_uploaded_to_never_both(backend: &impl Backend) {
-    race_with_deletion(backend, |bucket, n| Change::CreateUpload(upload(bucket, "k", n))).await;
+    race_with_deletion(backend, |bucket, n| begin(upload(bucket, "k", n))).await;
 }
 
 /// In each round writers race with a deletion, which stands at another place among them each time.

@@ -6,7 +6,7 @@ use policy::id::BucketId;
 use storage::catalog::{Catalog, Change, ListQuery, Precondition, UploadItem, UploadQuery};
 
 use crate::backend::Backend;
-use crate::rows::{Listed, bucket, commit, key, put, race, tenant, upload, without_record};
+use crate::rows::{Listed, begin, bucket, commit, key, put, race, tenant, upload, without_record};
 
 const FOLDERS: u128 = 12;
 const FILES: u128 = 150;
@@ -86,7 +86,7 @@ pub async fn pages_of_uploads_join_to_the_whole(backend: &impl Backend) {
     let row = bucket(1, "lake", tenant(0));
     commit(&*catalog, Change::CreateBucket(row.clone())).await.unwrap();
     let names = ["a", "a/1", "a/1", "a/2", "b", "b", "b", "c/1", "c/2", "d"];
-    let uploads = (100..).zip(names).map(|(n, name)| Change::CreateUpload(upload(row.id, name, n)));
+    let uploads = (100..).zip(names).map(|(n, name)| begin(upload(row.id, name, n)));
     race(&catalog, uploads.map(without_record).collect()).await;
     for (delimiter, lines) in [(None, names.len()), (Some("/"), 7)] {
         for limit in 1..=4 {

@@ -7,7 +7,7 @@
 //! | `model` | the meaning, on ordered maps |
 //! | `steps` | random changes and questions |
 //! | `agreement` | backend and model side by side |
-//! | `buckets`, `objects`, `bodies`, `lists`, `log` | behaviours by name, most of them races |
+//! | `buckets`, `objects`, `bodies`, `lists`, `rewrap`, `log` | behaviours by name, most of them races |
 
 #[cfg(test)]
 mod agreement;
@@ -25,6 +25,8 @@ mod log;
 mod model;
 #[cfg(test)]
 mod objects;
+#[cfg(test)]
+mod rewrap;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
@@ -50,6 +52,9 @@ macro_rules! conformance {
             lists::pages_join_to_the_whole,
             lists::a_list_passes_what_was_deleted,
             lists::pages_of_uploads_join_to_the_whole,
+            rewrap::envelopes_change_in_their_places,
+            rewrap::nothing_new_hangs_on_a_key_that_was_rotated,
+            rewrap::how_far_it_came_is_kept_with_it,
             log::positions_have_no_gaps_and_chains_hold,
             log::a_session_has_a_stream_of_its_own,
             log::a_closed_catalog_takes_nothing,

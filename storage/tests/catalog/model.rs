@@ -8,7 +8,8 @@ use policy::name::{BucketName, ObjectKey};
 use ring::digest::{SHA256, digest};
 use storage::catalog::{
     After, Before, BucketRow, BucketUpdate, Change, ControlKind, ControlPut, CurrentRow, GarbageRow, ListQuery,
-    Location, NewBody, PartRow, Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow, VersionRow,
+    Location, NewBody, NewUpload, PartRow, Precondition, PutVersion, Refusal, UploadItem, UploadQuery, UploadRow,
+    VersionRow,
 };
 use storage::log::{LogEntry, LogPosition, Record, leaf_hash};
 
@@ -111,7 +112,7 @@ impl Model {
                 self.delete_version(*bucket, key, *precondition, sequence)
             }
             Change::DeleteVersions { bucket, objects } => self.delete_versions(*bucket, objects, sequence),
-            Change::CreateUpload(row) => {
+            Change::CreateUpload(NewUpload { row, .. }) => {
                 self.open(row.bucket)?;
                 self.uploads.insert((row.bucket, row.key.clone(), row.id), row.clone());
                 Ok(Effect { digest: Some(digest_of(row)), ..Effect::default() })
@@ -126,6 +127,7 @@ impl Model {
                 Ok(Effect { digest, ..Effect::default() })
             }
             Change::PutControl { rows, buckets } => self.put_control(rows, buckets),
+            Change::Rewrap(_) => panic!("not among the random changes: `rewrap` has its behaviours"),
             Change::Condemn(body) => match self.bodies.get(body) {
                 Some(Held::Live { .. } | Held::Released) => Err(Refusal::Exists),
                 _ => {

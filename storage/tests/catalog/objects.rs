@@ -11,8 +11,8 @@ use storage::catalog::{
 
 use crate::backend::Backend;
 use crate::rows::{
-    CHUNKS, body, bucket, commit, delete, digest_of, id, key, manifest, part, put, race, record, tenant, upload,
-    version, without_record,
+    CHUNKS, UNDER, begin, body, bucket, commit, delete, digest_of, id, key, manifest, part, put, race, record, tenant,
+    upload, version, without_record,
 };
 
 const WRITERS: u128 = 32;
@@ -92,7 +92,7 @@ pub async fn a_batch_of_deletions_is_one_step(backend: &impl Backend) {
 
 pub async fn a_refused_change_leaves_no_trace(backend: &impl Backend) {
     let (catalog, bucket) = with_bucket(backend).await;
-    commit(&*catalog, Change::CreateUpload(upload(bucket, "k", 1))).await.unwrap();
+    commit(&*catalog, begin(upload(bucket, "k", 1))).await.unwrap();
     let (new, gone) = (body(10, CHUNKS), body(11, CHUNKS));
     let row = version(12, vec![manifest(1, new.id, CHUNKS), manifest(2, gone.id, CHUNKS)]);
     let completes = Some(upload(bucket, "k", 1).id);
@@ -103,6 +103,7 @@ pub async fn a_refused_change_leaves_no_trace(backend: &impl Backend) {
         row,
         new_bodies: vec![new.clone()],
         completes,
+        under: UNDER,
     };
     let refused = Commit { change: Change::PutVersion(Box::new(refused)), record: Some(record(None, 1)) };
     let outcome = race(&catalog, vec![refused]).await;
@@ -124,7 +125,7 @@ pub async fn a_row_is_what_its_digest_says(backend: &impl Backend) {
     let row = bucket(2, "pond", tenant(0));
     let changes = [
         (Change::CreateBucket(row.clone()), Some(digest_of(&row))),
-        (Change::CreateUpload(upload.clone()), Some(digest_of(&upload))),
+        (begin(upload.clone()), Some(digest_of(&upload))),
         (
             Change::PutPart { bucket: bucket_id, key: key("u"), upload: upload.id, part: part.clone(), new_body: body },
             Some(digest_of(&part)),

@@ -1,7 +1,7 @@
 //! Rows and ids to try with.
 
 use bytes::Bytes;
-use policy::id::{BodyId, BucketId, PrincipalId, TenantId, UploadId, VersionId};
+use policy::id::{BodyId, BucketId, KeyId, PrincipalId, TenantId, UploadId, VersionId};
 use policy::name::ObjectKey;
 use policy::residency::Residency;
 use policy::time::UtcMillis;
@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use storage::catalog::{
     BucketRow, Catalog, Change, Commit, CommitError, Committed, CurrentRow, ListItem, ListPage, ListedObject, Location,
-    ManifestBody, NewBody, PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow,
+    ManifestBody, NewBody, NewUpload, PartRow, Precondition, PutVersion, Refusal, UploadRow, VersionRow, WrappedKey,
 };
 use storage::log::{Record, RecordKind};
 
@@ -40,6 +40,18 @@ impl Listed {
     }
 }
 
+/// The version of the key of each bucket here.
+pub const UNDER: u32 = 3;
+
+pub fn wrapped_key(number: u128, version: u32) -> WrappedKey {
+    WrappedKey { id: KeyId::from_bytes(id(number)), version, wrapped: id(number).to_vec() }
+}
+
+/// An upload begins under the current key.
+pub const fn begin(row: UploadRow) -> Change {
+    Change::CreateUpload(NewUpload { row, under: UNDER })
+}
+
 pub const fn id(number: u128) -> [u8; 16] {
     number.to_be_bytes()
 }
@@ -60,7 +72,7 @@ pub fn bucket(number: u128, name: &str, tenant: TenantId) -> BucketRow {
         owner: PrincipalId::from_bytes(id(number)),
         created: UtcMillis(5),
         residency: Residency::korea(),
-        keys: vec![id(number).to_vec()],
+        keys: vec![wrapped_key(number, UNDER)],
         proof: [7; 32],
     }
 }
@@ -102,6 +114,7 @@ pub fn put(bucket: BucketId, name: &str, number: u128, precondition: Preconditio
         row: version(number, vec![manifest(1, body.id, body.location)]),
         new_bodies: vec![body],
         completes: None,
+        under: UNDER,
     }))
 }
 
@@ -114,6 +127,7 @@ pub fn share(bucket: BucketId, name: &str, number: u128, body: BodyId) -> Change
         row: version(number, vec![manifest(1, body, CHUNKS)]),
         new_bodies: Vec::new(),
         completes: None,
+        under: UNDER,
     }))
 }
 

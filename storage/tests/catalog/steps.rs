@@ -11,7 +11,9 @@ use storage::catalog::{
 };
 
 use crate::model::{Held, Model};
-use crate::rows::{CHUNKS, body, bucket, id, key, manifest, new_body, part, record, tenant, upload, version};
+use crate::rows::{
+    CHUNKS, UNDER, begin, body, bucket, id, key, manifest, new_body, part, record, tenant, upload, version,
+};
 
 const BUCKETS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// Names that meet prefixes, delimiters, zero bytes and the ends of UTF-8.
@@ -209,7 +211,7 @@ impl Resolver {
                 Change::DeleteVersions { bucket, objects: objects.iter().map(one).collect() }
             }
             Ask::CreateUpload { bucket, key } => {
-                Change::CreateUpload(upload(known_bucket(model, *bucket), pick(&KEYS, *key), self.next()))
+                begin(upload(known_bucket(model, *bucket), pick(&KEYS, *key), self.next()))
             }
             Ask::PutPart { upload, number, inline, taken } => {
                 let (bucket, key, upload) = known_upload(model, *upload);
@@ -279,7 +281,7 @@ impl Resolver {
         let bodies = (1..).zip(bodies).map(|(number, (body, location))| manifest(number, body, location)).collect();
         let precondition = precondition(model, bucket, &key, *when);
         let row = version(self.next(), bodies);
-        Change::PutVersion(Box::new(PutVersion { bucket, key, precondition, row, new_bodies, completes }))
+        Change::PutVersion(Box::new(PutVersion { bucket, key, precondition, row, new_bodies, completes, under: UNDER }))
     }
 }
 

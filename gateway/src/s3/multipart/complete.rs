@@ -14,6 +14,7 @@ use crate::control::Bucket;
 use crate::digest::checksum::{Algorithm, Checksum, Hasher, combine};
 use crate::error::Error;
 use crate::gateway::Gateway;
+use crate::keys::list_version;
 use crate::s3::Call;
 use crate::s3::checks::{StoredChecksum, StoredETag, put_checksum};
 use crate::s3::conditions;
@@ -104,7 +105,7 @@ async fn completed_before(
     let parts = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
     let (Ok(upload), Some(etag)) = (input.upload_id.parse::<UploadId>(), promised_etag(parts)) else { return Ok(None) };
     let Some(row) = gateway.catalog.current(bucket.id, key).await.map_err(Error::from)? else { return Ok(None) };
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let bucket_key = gateway.keys.bucket_key_for(bucket, list_version(&row.list_values)).await?;
     let values = conditions::open_values(bucket, &bucket_key, key.as_bytes(), &row)?;
     let same = values.etag == etag && row.modified >= upload.made();
     call.context.touched(&row.version.to_string(), bucket_key.id, bucket_key.version);

@@ -17,6 +17,7 @@ use crate::s3::checks::{StoredETag, put_checksum};
 use crate::s3::list::{fit_keys, page_size, url_encode, url_encoding};
 use crate::s3::put::object_key;
 use crate::s3::{Call, signed, timestamp};
+use crate::seal::wrap::version_of;
 
 pub(in crate::s3) async fn list_parts(
     gateway: &Arc<Gateway>,
@@ -97,7 +98,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
         limit: usize::try_from(limit).unwrap_or(0),
     };
     let page = gateway.catalog.uploads(&query).await.map_err(Error::from)?;
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let bucket_key = gateway.keys.bucket_key_for(bucket, newest(&page.items)).await?;
     let mut uploads = Vec::new();
     let mut prefixes = Vec::new();
     let mut last = (None, None);
@@ -142,4 +143,13 @@ pub(in crate::s3) async fn list_multipart_uploads(
         ..ListMultipartUploadsOutput::default()
     };
     Ok(S3Response::new(output))
+}
+
+/// The newest version of the bucket key that an upload hangs on.
+fn newest(items: &[UploadItem]) -> u32 {
+    let version = |item: &UploadItem| match item {
+        UploadItem::Prefix(_) => 0,
+        UploadItem::Upload(row) => version_of(&row.envelope),
+    };
+    items.iter().map(version).max().unwrap_or(0)
 }

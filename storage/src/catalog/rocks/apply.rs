@@ -21,6 +21,7 @@ use crate::log::LogPosition;
 
 mod bodies;
 mod objects;
+mod rewrap;
 mod uploads;
 
 /// What a change did.
@@ -118,6 +119,7 @@ impl<'a> Batch<'a> {
             }
             Change::AbortUpload { bucket, key, upload } => self.abort_upload(bucket, &key, upload, sequence),
             Change::PutControl { rows, buckets } => self.put_control(rows, buckets),
+            Change::Rewrap(rewrap) => self.rewrap(*rewrap),
             Change::Condemn(body) => self.condemn(body),
             Change::Forget(rows) => self.forget(&rows),
         }
@@ -165,19 +167,24 @@ impl<'a> Batch<'a> {
     fn put_control(&mut self, rows: Vec<ControlPut>, buckets: Vec<BucketUpdate>) -> Outcome<Applied> {
         rows.iter().try_for_each(|row| self.stands(row))?;
         buckets.iter().try_for_each(|update| self.unchanged(update))?;
-        let family = self.shared.control_cf().map_err(unread)?;
         let mut context = Context::new(&SHA256);
+        self.keep_controls(rows, &mut context)?;
+        for update in buckets {
+            let kept = self.keep_bucket(update.row)?;
+            context.update(&kept.digest.unwrap_or_default());
+        }
+        Ok(Applied::row(finished(context)))
+    }
+
+    fn keep_controls(&mut self, rows: Vec<ControlPut>, context: &mut Context) -> Outcome<()> {
+        let family = self.shared.control_cf().map_err(unread)?;
         for row in rows {
             let key = keys::control(row.kind, &row.id);
             context.update(&row.value);
             self.write.put_cf(family, &key, &row.value);
             self.controls.insert(key, Some(row.value));
         }
-        for update in buckets {
-            let kept = self.keep_bucket(update.row)?;
-            context.update(&kept.digest.unwrap_or_default());
-        }
-        Ok(Applied::row(finished(context)))
+        Ok(())
     }
 
     /// Whether what must stand in the place of a control row does.

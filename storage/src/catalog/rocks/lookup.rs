@@ -27,20 +27,21 @@ impl Batch<'_> {
             return Some(Arc::clone(row));
         }
         let known = self.shared.buckets.read().unwrap_or_else(PoisonError::into_inner);
-        let row = known.by_name.values().find(|row| row.id == id)?;
+        let row = known.by_id.get(&id)?;
         (!self.buckets.contains_key(&row.name)).then(|| Arc::clone(row))
     }
 
     pub(super) fn open_bucket(&self, id: BucketId) -> Outcome<()> {
-        // The row itself, not the list of all buckets: this runs for every commit.
-        let changed = self.buckets.values().any(|row| row.as_ref().is_none_or(|row| row.id == id));
-        let known = if changed {
-            self.bucket_by_id(id).is_some()
-        } else {
-            let family = self.shared.buckets_cf().map_err(unread)?;
-            self.shared.db.get_pinned_cf(family, id.as_bytes()).map_err(|e| unread(e.into()))?.is_some()
-        };
-        if known { Ok(()) } else { refuse(Refusal::BucketGone) }
+        if self.bucket_by_id(id).is_some() { Ok(()) } else { refuse(Refusal::BucketGone) }
+    }
+
+    /// Whether a bucket is there, and this version of its key takes new envelopes (SECURITY.md rule 17).
+    pub(super) fn open_under(&self, id: BucketId, key_version: u32) -> Outcome<()> {
+        match self.bucket_by_id(id) {
+            None => refuse(Refusal::BucketGone),
+            Some(row) if row.key_version() != key_version => refuse(Refusal::KeyRotated),
+            Some(_) => Ok(()),
+        }
     }
 
     pub(super) fn current_of(&self, bucket: BucketId, name: &[u8]) -> Result<Option<CurrentRow>, CatalogError> {

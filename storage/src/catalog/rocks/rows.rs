@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use policy::id::BucketId;
-use ring::digest::{SHA256, digest};
 use rocksdb::{ColumnFamily, ReadOptions, ReadTier};
 
 use super::Shared;
-use crate::catalog::rows::decode;
+use crate::catalog::rows::{decode, matches};
 use crate::catalog::{
     CatalogError, CurrentRow, Location, LogItem, ObjectView, PartRow, RecordQuery, UploadRow, VersionRow, keys,
 };
@@ -60,7 +59,7 @@ impl Shared {
         let bytes = self.db.get_pinned_cf_opt(self.versions_cf()?, key, options)?;
         let bytes = bytes.ok_or_else(|| CatalogError::Corrupt("version row missing".to_owned()))?;
         let row: VersionRow = decode("version", &bytes)?;
-        if digest(&SHA256, &bytes).as_ref() != current.digest || row.version != current.version {
+        if !matches(current, &row, &bytes) {
             return Err(CatalogError::Corrupt("version row differs from its digest".to_owned()));
         }
         Ok(row)

@@ -8,7 +8,8 @@ use super::apply::Batch;
 use super::*;
 use crate::catalog::rows::encode;
 use crate::catalog::{
-    BodyRow, Change, GarbageRow, Location, ManifestBody, NewBody, Precondition, PutVersion, UploadItem, VersionRow,
+    BodyRow, Change, GarbageRow, Location, ManifestBody, NewBody, NewUpload, Precondition, PutVersion, UploadItem,
+    VersionRow,
 };
 use crate::log::{Record, RecordKind};
 
@@ -59,7 +60,19 @@ fn put(name: &str, n: u8, location: Location) -> PutVersion {
     let bodies = vec![manifest(1, n, location)];
     let row = VersionRow { size: 6, bodies, ..VersionRow::empty(VersionId::from_bytes([n; 16]), UtcMillis(2)) };
     let new_bodies = vec![new_body(n, location)];
-    PutVersion { bucket: BUCKET, key: key(name), precondition: Precondition::None, row, new_bodies, completes: None }
+    PutVersion {
+        bucket: BUCKET,
+        key: key(name),
+        precondition: Precondition::None,
+        row,
+        new_bodies,
+        completes: None,
+        under: 0,
+    }
+}
+
+const fn begin(row: UploadRow) -> Change {
+    Change::CreateUpload(NewUpload { row, under: 0 })
 }
 
 fn upload(name: &str, id: UploadId) -> UploadRow {
@@ -210,7 +223,7 @@ async fn a_row_that_names_the_body_of_another_object_neither_takes_nor_holds_it(
     put_version(&catalog, put("thief", 3, Location::Inline)).await.unwrap();
     let part = PartRow { number: 1, modified: UtcMillis(2), size: 6, body: manifest(1, 1, CHUNKS), values: Vec::new() };
     let change = |part, new_body| Change::PutPart { bucket: BUCKET, key: key("thief"), upload: UPLOAD, part, new_body };
-    commit(&catalog, Change::CreateUpload(upload("thief", UPLOAD))).await.unwrap();
+    commit(&catalog, begin(upload("thief", UPLOAD))).await.unwrap();
     let steal = || shared.db.put_cf(shared.parts_cf().unwrap(), keys::part(UPLOAD, 1), encode(&part).unwrap()).unwrap();
     steal();
     commit(&catalog, change(PartRow { body: manifest(1, 4, CHUNKS), ..part.clone() }, new_body(4, CHUNKS)))
@@ -259,7 +272,7 @@ async fn records_of_removals_name_what_was_removed() {
         put_version(&catalog, put(name, n, Location::Inline)).await.unwrap();
     }
     let begun = upload("d", UPLOAD);
-    commit(&catalog, Change::CreateUpload(begun.clone())).await.unwrap();
+    commit(&catalog, begin(begun.clone())).await.unwrap();
     let mut rows = Vec::new();
     for name in ["a", "b", "c"] {
         rows.push(catalog.current(BUCKET, &key(name)).await.unwrap().unwrap().digest);
@@ -320,11 +333,9 @@ async fn a_list_of_uploads_skips_the_group_of_its_marker() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(dir.path()).await;
     for n in 0..50_u8 {
-        commit(&catalog, Change::CreateUpload(upload(&format!("a/{n:02}"), UploadId::from_bytes([n; 16]))))
-            .await
-            .unwrap();
+        commit(&catalog, begin(upload(&format!("a/{n:02}"), UploadId::from_bytes([n; 16])))).await.unwrap();
     }
-    commit(&catalog, Change::CreateUpload(upload("b", UPLOAD))).await.unwrap();
+    commit(&catalog, begin(upload("b", UPLOAD))).await.unwrap();
     let query = UploadQuery {
         bucket: BUCKET,
         prefix: String::new(),

@@ -144,9 +144,9 @@ impl Writer {
                 let mut known = self.shared.buckets.write().unwrap_or_else(PoisonError::into_inner);
                 for (name, row) in buckets {
                     match row {
-                        Some(row) => known.by_name.insert(name, row),
-                        None => known.by_name.remove(&name),
-                    };
+                        Some(row) => drop(known.keep(row)),
+                        None => known.forget(&name),
+                    }
                 }
             }
             Err(why) => {

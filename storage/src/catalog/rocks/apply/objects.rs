@@ -15,7 +15,7 @@ use crate::catalog::{
 
 impl Batch<'_> {
     pub(super) fn put_version(&mut self, put: PutVersion, sequence: u64) -> Outcome<Applied> {
-        self.open_bucket(put.bucket)?;
+        self.open_under(put.bucket, put.under)?;
         let name = put.key.as_bytes();
         let old = self.current_of(put.bucket, name).map_err(unread)?;
         check(put.precondition, old.as_ref())?;

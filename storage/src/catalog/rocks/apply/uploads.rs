@@ -8,11 +8,11 @@ use policy::name::ObjectKey;
 use super::super::Shared;
 use super::super::writer::unread;
 use super::{Applied, Batch, Outcome, digest_of, refuse};
-use crate::catalog::{NewBody, ObjectMark, PartRow, Refusal, UploadRow, keys};
+use crate::catalog::{NewBody, NewUpload, ObjectMark, PartRow, Refusal, keys};
 
 impl Batch<'_> {
-    pub(super) fn create_upload(&mut self, row: UploadRow) -> Outcome<Applied> {
-        self.open_bucket(row.bucket)?;
+    pub(super) fn create_upload(&mut self, NewUpload { row, under }: NewUpload) -> Outcome<Applied> {
+        self.open_under(row.bucket, under)?;
         let key = keys::upload(row.bucket, row.key.as_bytes(), row.id);
         let digest = self.put(Shared::uploads_cf, &key, &row)?;
         self.uploads.insert(key, Some(row));

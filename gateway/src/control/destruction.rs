@@ -1,0 +1,117 @@
+//! Destructions of tenant keys: asked for by one person, approved by another, done when they are due.
+
+use policy::id::{DestructionId, KeyId, PrincipalId, TenantId};
+use policy::time::UtcMillis;
+use serde::{Deserialize, Serialize};
+use storage::catalog::ControlKind;
+
+use super::ControlRow;
+
+/// A destruction, from its request to its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestructionRow {
+    /// Its id.
+    pub id: DestructionId,
+    /// Whose keys they are.
+    pub tenant: TenantId,
+    /// The keys.
+    pub keys: Vec<KeyId>,
+    /// The request, as it is signed: JSON, byte for byte.
+    pub document: String,
+    /// Who asked.
+    pub requester: PrincipalId,
+    /// When.
+    pub created: UtcMillis,
+    /// Days from the approval until it is due; 0 where the law says now.
+    pub waiting_days: u32,
+    /// Who signed the request: whoever asked, then whoever approved.
+    pub approvals: Vec<Approval>,
+    /// How far it is.
+    pub state: DestructionState,
+}
+
+/// A signature under a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who signed.
+    pub principal: PrincipalId,
+    /// Its name.
+    pub name: String,
+    /// Its key (Ed25519, hex).
+    pub public_key: String,
+    /// The signature (hex).
+    pub signature: String,
+    /// When it arrived.
+    pub at: UtcMillis,
+}
+
+/// How far a destruction is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DestructionState {
+    /// To be signed, first by whoever asked.
+    Requested,
+    /// Approved: the keys open nothing, and when it is due they are destroyed.
+    Scheduled {
+        /// When.
+        due: UtcMillis,
+    },
+    /// The keys are destroyed; what hung on them is being removed.
+    Removing {
+        /// When the last of them was.
+        at: UtcMillis,
+        /// What each provider did and saw.
+        answers: Vec<KeyAnswer>,
+        /// The root keys before and after, when one of the keys was the sealed file's.
+        round: Option<(KeyId, KeyId)>,
+        /// Wrapped bucket keys of which none opens any more.
+        checked: u64,
+        /// What was removed so far.
+        removed: Removed,
+    },
+    /// Done.
+    Done {
+        /// When.
+        at: UtcMillis,
+        /// The signed certificate: JSON, byte for byte.
+        certificate: String,
+    },
+    /// Called off before it was due.
+    Cancelled {
+        /// By whom.
+        by: PrincipalId,
+        /// When.
+        at: UtcMillis,
+    },
+}
+
+/// What a provider did to a key, and saw then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyAnswer {
+    /// The key.
+    pub key: KeyId,
+    /// Its provider's words.
+    pub answer: String,
+    /// When.
+    pub at: UtcMillis,
+}
+
+/// What was removed from the catalog; sealed bytes follow when they are collected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Buckets.
+    pub buckets: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Uploads that had begun.
+    pub uploads: u64,
+    /// Plaintext bytes of the objects.
+    pub bytes: u64,
+}
+
+impl ControlRow for DestructionRow {
+    const KIND: ControlKind = ControlKind::Destruction;
+    fn id(&self) -> Vec<u8> {
+        self.id.as_bytes().to_vec()
+    }
+}

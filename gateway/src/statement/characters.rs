@@ -1,0 +1,143 @@
+//! Which font shows a character, and under which code.
+
+use super::hanja::hanja;
+
+/// Characters of WinAnsi from 0x80 to 0x9F; 0 where it has none.
+const WINDOWS: [u16; 32] = [
+    0x20ac, 0, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017d,
+    0, //
+    0, 0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0, 0x017e,
+    0x0178,
+];
+
+/// What UniKS-UTF16-H has beside Latin and Hanja, in order.
+#[rustfmt::skip]
+const KOREAN: [(u16, u16); 147] = [
+    (0x0111, 0x0111), (0x0126, 0x0127), (0x0131, 0x0133), (0x0138, 0x0138), (0x013f, 0x0142), (0x0149, 0x014b),
+    (0x0166, 0x0167), (0x02bc, 0x02bc), (0x02c7, 0x02c7), (0x02d8, 0x02dd), (0x0391, 0x03a1), (0x03a3, 0x03a9),
+    (0x03b1, 0x03c1), (0x03c3, 0x03c9), (0x0401, 0x0401), (0x0410, 0x044f), (0x0451, 0x0451), (0x2010, 0x2010),
+    (0x2016, 0x2016), (0x201b, 0x201f), (0x2025, 0x2025), (0x2032, 0x2036), (0x203b, 0x203c), (0x2042, 0x2042),
+    (0x2074, 0x2074), (0x207a, 0x207f), (0x2081, 0x2084), (0x20a9, 0x20a9), (0x2103, 0x2103), (0x2109, 0x2109),
+    (0x2113, 0x2113), (0x2116, 0x2116), (0x2121, 0x2121), (0x2126, 0x2126), (0x212b, 0x212b), (0x2153, 0x2154),
+    (0x215b, 0x215e), (0x2160, 0x2169), (0x2170, 0x2179), (0x2190, 0x2199), (0x21b0, 0x21b4), (0x21bc, 0x21bc),
+    (0x21c0, 0x21c0), (0x21c4, 0x21c5), (0x21cd, 0x21cd), (0x21cf, 0x21d4), (0x21e0, 0x21e3), (0x21e6, 0x21e9),
+    (0x2200, 0x2200), (0x2202, 0x2203), (0x2206, 0x2209), (0x220b, 0x220c), (0x220f, 0x220f), (0x2211, 0x2211),
+    (0x2213, 0x2213), (0x221a, 0x221a), (0x221d, 0x2220), (0x2222, 0x2222), (0x2225, 0x222c), (0x222e, 0x222e),
+    (0x2234, 0x2237), (0x223d, 0x223d), (0x2243, 0x2243), (0x2245, 0x2245), (0x2248, 0x2248), (0x2250, 0x2253),
+    (0x225a, 0x225a), (0x2260, 0x2262), (0x2264, 0x2267), (0x226e, 0x2273), (0x2276, 0x2277), (0x2279, 0x227b),
+    (0x2280, 0x2287), (0x228a, 0x228b), (0x2295, 0x2297), (0x22a3, 0x22a5), (0x22bb, 0x22bc), (0x22ce, 0x22cf),
+    (0x22da, 0x22db), (0x22ee, 0x22ef), (0x2306, 0x2306), (0x2312, 0x2312), (0x2314, 0x2314), (0x2460, 0x2487),
+    (0x249c, 0x24e9), (0x2500, 0x2503), (0x250c, 0x254b), (0x2592, 0x2592), (0x25a0, 0x25a1), (0x25a3, 0x25a9),
+    (0x25b1, 0x25b3), (0x25b5, 0x25b7), (0x25b9, 0x25b9), (0x25bc, 0x25bd), (0x25bf, 0x25c1), (0x25c3, 0x25c3),
+    (0x25c6, 0x25cc), (0x25ce, 0x25d1), (0x25e6, 0x25e6), (0x25ef, 0x25ef), (0x2605, 0x2606), (0x260e, 0x260f),
+    (0x261c, 0x261f), (0x262f, 0x262f), (0x2640, 0x2640), (0x2642, 0x2642), (0x2660, 0x2661), (0x2663, 0x2665),
+    (0x2667, 0x266a), (0x266c, 0x266d), (0x266f, 0x266f), (0x2716, 0x2716), (0x271a, 0x271a), (0x273d, 0x273d),
+    (0x2756, 0x2756), (0x2776, 0x277f), (0x278a, 0x2793), (0x3000, 0x3003), (0x3008, 0x3019), (0x301e, 0x3020),
+    (0x3036, 0x3036), (0x3041, 0x3093), (0x30a1, 0x30f6), (0x30fb, 0x30fc), (0x3131, 0x318e), (0x3200, 0x321c),
+    (0x3231, 0x3231), (0x3239, 0x3239), (0x3260, 0x327b), (0x327f, 0x327f), (0x328a, 0x3290), (0x3294, 0x3294),
+    (0x329e, 0x329e), (0x32a5, 0x32a5), (0x3380, 0x3384), (0x3388, 0x33cb), (0x33cf, 0x33d0), (0x33d3, 0x33d3),
+    (0x33d6, 0x33d6), (0x33d8, 0x33d8), (0x33db, 0x33dd), (0xac00, 0xd7a3), (0xf900, 0xfa0b), (0xfa2e, 0xfa2f),
+    (0xff01, 0xff5e), (0xffe0, 0xffe3), (0xffe5, 0xffe6),
+];
+
+/// First syllable of Hangul, and how many vowels and final consonants there are.
+const SYLLABLES: u32 = 0xac00;
+const VOWELS: u32 = 21;
+const FINALS: u32 = 28;
+
+/// A character in the font that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Glyph {
+    /// WinAnsi, in a standard font.
+    Latin(u8),
+    /// UTF-16, in the Korean font.
+    Korean(u16),
+}
+
+/// The glyph of a character: a question mark where no font has it.
+pub(super) fn glyph(character: char) -> Glyph {
+    latin(character).map(Glyph::Latin).or_else(|| korean(character).map(Glyph::Korean)).unwrap_or(Glyph::Latin(b'?'))
+}
+
+fn latin(character: char) -> Option<u8> {
+    match u32::from(character) {
+        code @ (0x20..=0x7e | 0xa0..=0xff) => u8::try_from(code).ok(),
+        code => {
+            let at = WINDOWS.iter().position(|&w| w != 0 && u32::from(w) == code)?;
+            u8::try_from(at).ok()?.checked_add(0x80)
+        }
+    }
+}
+
+fn korean(character: char) -> Option<u16> {
+    let code = u16::try_from(u32::from(character)).ok()?;
+    let after = KOREAN.partition_point(|&(first, _)| first <= code);
+    let listed = after.checked_sub(1).and_then(|at| KOREAN.get(at)).is_some_and(|&(_, last)| code <= last);
+    (listed || hanja(code)).then_some(code)
+}
+
+/// The text with the letters of each Hangul syllable joined: macOS writes names of files with them apart, and the
+/// font has whole syllables only.
+pub(super) fn joined(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for character in text.chars() {
+        match joined.chars().next_back().and_then(|last| join(last, character)) {
+            Some(syllable) => {
+                joined.pop();
+                joined.push(syllable);
+            }
+            None => joined.push(character),
+        }
+    }
+    joined
+}
+
+fn join(last: char, next: char) -> Option<char> {
+    let (last, next) = (u32::from(last), u32::from(next));
+    match (last, next) {
+        (0x1100..=0x1112, 0x1161..=0x1175) => {
+            char::from_u32(SYLLABLES + ((last - 0x1100) * VOWELS + next - 0x1161) * FINALS)
+        }
+        (0xac00..=0xd7a3, 0x11a8..=0x11c2) if (last - SYLLABLES).is_multiple_of(FINALS) => {
+            char::from_u32(last + next - 0x11a7)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_font_has_its_characters() {
+        assert_eq!(glyph('A'), Glyph::Latin(b'A'));
+        assert_eq!(glyph('é'), Glyph::Latin(0xe9));
+        assert_eq!(glyph('€'), Glyph::Latin(0x80));
+        assert_eq!(glyph('Ÿ'), Glyph::Latin(0x9f));
+        for korean in ['가', '힣', '鍵', '卍', '※', '○', 'Ａ', '₩', 'ㅎ', '\u{3000}', 'Ж', 'あ'] {
+            assert_eq!(glyph(korean), Glyph::Korean(korean as u32 as u16), "{korean}");
+        }
+    }
+
+    #[test]
+    fn others_are_question_marks() {
+        for other in ['\0', '\u{7f}', '\u{81}', '\u{9d}', '\u{202e}', '\u{feff}', '😀', 'ש', 'ب', '\u{1100}', '们']
+        {
+            assert_eq!(glyph(other), Glyph::Latin(b'?'), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_in_order() {
+        assert!(KOREAN.iter().all(|(first, last)| first <= last));
+        assert!(KOREAN.is_sorted_by(|one, next| one.1 < next.0));
+    }
+
+    #[test]
+    fn letters_are_joined() {
+        assert_eq!(joined("\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af} a"), "한글 a");
+        assert_eq!(joined("\u{11a8}가\u{11a8}\u{11a8}"), "\u{11a8}각\u{11a8}");
+        assert_eq!(joined(""), "");
+    }
+}
