@@ -7,7 +7,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::time::ASN1Time;
 use zeroize::Zeroizing;
 
-use crate::identity::{IdentityFiles, first};
+use crate::identity::{IdentityFiles, claim, first};
 
 /// The algorithm of each signature here: ECDSA on P-256 with SHA-256, in DER (RFC 5480, RFC 3279).
 pub const ALGORITHM: &str = "ECDSA-P256-SHA256";
@@ -53,6 +53,8 @@ pub fn verify(ca: &[u8], signer: &str, signed: &Signed, at: i64) -> Result<(), S
     if leaf.is_ca() || leaf.issuer() != root.subject() || leaf.verify_signature(Some(root.public_key())).is_err() {
         return Err("the signer's certificate is not one that this CA signed".to_owned());
     }
+    // Not a server's certificate, which lies on proxies, too.
+    claim(&leaf).map_err(|why| format!("the signer is no node: {why}"))?;
     let at = ASN1Time::from_timestamp(at).map_err(|e| e.to_string())?;
     if !leaf.validity().is_valid_at(at) || !root.validity().is_valid_at(at) {
         return Err("the signer's certificate was not valid when the statement was made".to_owned());

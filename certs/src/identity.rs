@@ -117,7 +117,7 @@ pub(crate) fn first(pem: &[u8]) -> Result<Pem, String> {
     Ok(pem)
 }
 
-fn claim(leaf: &X509Certificate<'_>) -> Result<Place, String> {
+pub(crate) fn claim(leaf: &X509Certificate<'_>) -> Result<Place, String> {
     let oid = x509_parser::oid_registry::Oid::from(&claims::OID).map_err(|_| "no OID".to_owned())?;
     let extension = leaf
         .get_extension_unique(&oid)

@@ -101,7 +101,11 @@ impl From<Error> for Failure {
                 Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
             }
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
-            Error::KeySuspended(_) => Self::new(StatusCode::CONFLICT, "the tenant key is suspended: resume it first"),
+            Error::KeySuspended(_) => Self::new(
+                StatusCode::CONFLICT,
+                "the tenant key is suspended: resume it first; or it is to be destroyed",
+            ),
+            Error::KeyDestroyed(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             Error::Denied(denial) => Self::new(StatusCode::FORBIDDEN, denial.message()),
             Error::Provider(ProviderError::Unavailable { .. }) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
@@ -126,6 +130,8 @@ struct Outcome {
     key: Option<(KeyId, u32)>,
     /// The bucket that it is about.
     bucket: Option<BucketName>,
+    /// What else it is about: the id of a destruction.
+    subject: Option<String>,
     then: Then,
     answer: Value,
 }
@@ -298,6 +304,7 @@ impl Admin {
             AdminOperation::KeySuspend => keys::suspend(self, call).await,
             AdminOperation::KeyResume => keys::resume(self, call).await,
             AdminOperation::KeyDefault => keys::make_default(self, call).await,
+            AdminOperation::KeySchedule => keys::schedule(self, call).await,
             AdminOperation::KeyLedger => ledger::list(self, call).await,
             AdminOperation::KeyRotateBucket => rotations::begin(self, call).await,
             AdminOperation::KeyRotationList => rotations::list(self, call).await,
@@ -314,7 +321,7 @@ impl Admin {
     /// The change and the record of the request that asked for it are one commit.
     async fn commit(&self, outcome: Outcome, context: &RequestContext) -> Result<Value, Failure> {
         if let Some((key, version)) = outcome.key {
-            context.manages(key, version, outcome.bucket.as_ref().map(BucketName::as_str));
+            context.manages(key, version, outcome.bucket.as_ref().map(BucketName::as_str), outcome.subject.as_deref());
         }
         if outcome.rows.is_empty() && outcome.buckets.is_empty() {
             return Ok(outcome.answer);
@@ -439,6 +446,7 @@ fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("POST", ["buckets", _, "rotate"]) => Some(AdminOperation::KeyRotateBucket),
         ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
         ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
+        ("POST", ["keys", _, "schedule"]) => Some(AdminOperation::KeySchedule),
         ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),
         ("POST", ["keys", _, "resume"]) => Some(AdminOperation::KeyResume),
         ("POST", ["keys", _, "default"]) => Some(AdminOperation::KeyDefault),

@@ -200,11 +200,12 @@ impl RequestContext {
         facts.key_used = Some((key, key_version));
     }
 
-    /// The key that an administrator's request is about, and its bucket when it is that of one.
-    pub fn manages(&self, key: KeyId, version: u32, bucket: Option<&str>) {
+    /// The key that an administrator's request is about, its bucket when it is that of one, and what else it names.
+    pub fn manages(&self, key: KeyId, version: u32, bucket: Option<&str>, subject: Option<&str>) {
         let mut facts = self.facts();
         facts.key_used = Some((key, version));
         facts.bucket = bucket.map(str::to_owned);
+        facts.key = subject.map(str::to_owned);
     }
 
     /// The body bytes that the decision permitted.

@@ -16,7 +16,7 @@ mod destruction;
 mod rewrap;
 pub(crate) mod state;
 
-pub use destruction::{Approval, DestructionRow, DestructionState, KeyAnswer, Removed};
+pub use destruction::{Approval, Contents, DestructionRow, DestructionState, KeyAnswer};
 pub use rewrap::{RewrapRow, RewrapState};
 pub use state::{Bucket, ControlState, Standing};
 
@@ -56,6 +56,9 @@ pub struct TenantKeyRow {
     pub created: UtcMillis,
     /// Its versions, oldest first. The last one wraps, the others still unwrap.
     pub versions: Vec<KeyVersionRow>,
+    /// Days from one rotation to the next, when it is rotated by schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_days: Option<u32>,
 }
 
 /// Whether a tenant key may be used.
@@ -123,7 +126,17 @@ impl TenantKeyRow {
     pub fn new(name: &str, key: NewKey, provider: ProviderKind, first: KeyVersionRow) -> Self {
         let NewKey { id, tenant, suite } = key;
         let (name, created) = (name.to_owned(), first.created);
-        Self { id, tenant, name, state: KeyState::Active, provider, suite, created, versions: vec![first] }
+        Self {
+            id,
+            tenant,
+            name,
+            state: KeyState::Active,
+            provider,
+            suite,
+            created,
+            versions: vec![first],
+            rotate_days: None,
+        }
     }
 
     /// What it was made as.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Approval, DestructionRow, DestructionState, PrincipalRow};
 
 pub mod certificate;
+mod contents;
 pub mod job;
 pub mod pdf;
 
@@ -122,11 +123,40 @@ pub fn to_sign(document: &str) -> Vec<u8> {
     [PURPOSE, digest(&SHA256, document.as_bytes()).as_ref()].concat()
 }
 
+/// Keys under which one signature is good for every text: points of small order (RFC 8032, section 8.9, on what verifiers let
+/// pass), without the sign.
+const WEAK: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+/// Whether text is an Ed25519 public key under which a signature says something.
+#[must_use]
+pub fn is_approval_key(public_key: &str) -> bool {
+    let Ok(mut key) = hex::decode(public_key) else { return false };
+    if let Some(last) = key.last_mut() {
+        *last &= 0x7f;
+    }
+    key.len() == 32 && !WEAK.contains(&hex::encode(key).as_str())
+}
+
+/// Whether people read it as it is written: no controls, and nothing that turns or hides what stands beside it.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let turns = |c: char| matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !text.chars().any(|c| c.is_control() || turns(c))
+}
+
 /// Whether a signature is that of this key under this request.
 #[must_use]
 pub fn is_signed(document: &str, public_key: &str, signature: &str) -> bool {
     let (Ok(key), Ok(signature)) = (hex::decode(public_key), hex::decode(signature)) else { return false };
-    UnparsedPublicKey::new(&ED25519, key).verify(&to_sign(document), &signature).is_ok()
+    is_approval_key(public_key) && UnparsedPublicKey::new(&ED25519, key).verify(&to_sign(document), &signature).is_ok()
 }
 
 impl DestructionRow {
@@ -184,6 +214,12 @@ impl DestructionRow {
             return Err("who approves, and the key, must have been there for a week".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether it still waits for signatures.
+    #[must_use]
+    pub fn is_open(&self, now: UtcMillis) -> bool {
+        self.state == DestructionState::Requested && now.0 < self.created.0.saturating_add(WEEK_MS)
     }
 
     /// Whether all have signed that must.
@@ -298,6 +334,21 @@ mod tests {
         assert!(row.is_approved() && row.due(NOW).0 == NOW.0 + WEEK_MS);
         row.state = DestructionState::Scheduled { due: row.due(NOW) };
         assert!(next(&row, &two, &second).unwrap_err().contains("not waiting"), "once is all that it is good for");
+    }
+
+    #[test]
+    fn keys_and_words_that_deceive_are_refused() {
+        let (row, _) = person(1, NOW);
+        assert!(is_approval_key(&row.approval_key.unwrap().public_key));
+        for weak in WEAK.into_iter().chain(["", "00", "zz", &"ab".repeat(33)]) {
+            assert!(!is_approval_key(weak), "{weak}");
+        }
+        let signed = |number: &str| WEAK[1].replacen("01", number, 1);
+        assert!(!is_approval_key(&signed("01")) && is_approval_key(&signed("02")));
+        assert!(is_plain("개인정보 보호법 제21조 (GDPR art. 17)"));
+        for bad in ["a\nb", "a\u{202e}b", "a\u{9b}b", "\u{feff}", "a\u{200b}"] {
+            assert!(!is_plain(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use policy::id::{KeyId, TenantId};
 use policy::time::UtcMillis;
-use storage::catalog::{Before, Change, Commit, ControlKind, ControlPut};
+use storage::catalog::{Before, Change, Commit, CommitError, ControlKind, ControlPut};
 
 use crate::clock;
 use crate::control::{KeyState, TenantKeyRow, TenantRow};
@@ -40,16 +40,14 @@ pub async fn replace_root(
 ) -> Result<Replaced, Error> {
     let keys = &gateway.keys;
     let next = RootKey::random()?;
-    let now = clock::now();
-    let content = |before: KeyId| {
-        let detail =
-            format!("root key {before} was replaced by {}; {} tenant keys were destroyed", next.id, gone.len());
-        Content::Control(Control { event: "root-key-replaced".to_owned(), detail })
-    };
-    let before = keys.root.now();
-    // Sealed first: the log key is not to be had while nobody else may unwrap.
-    let record = gateway.recorder.seal(None, now, &content(before.id)).await?;
     let _alone = keys.alone().await;
+    // What a round before left is finished first: a key that counts, or may, is never written over.
+    settle(gateway).await?;
+    let (before, now) = (keys.root.now(), clock::now());
+    let count = gone.len();
+    let detail = format!("root key {} was replaced by {}; {count} tenant keys were destroyed", before.id, next.id);
+    let content = Content::Control(Control { event: "root-key-replaced".to_owned(), detail });
+    let record = gateway.recorder.seal(None, now, &content).await?;
     let replaced = Replaced { before: before.id, after: next.id, at: now };
     let mut rows = rows_under(gateway, &before, &next, gone, now).await?;
     rows.extend(also(&replaced)?);
@@ -64,18 +62,37 @@ pub async fn replace_root(
             next.id
         }
         // Refused as a whole: the next one is nothing.
-        Err(storage::catalog::CommitError::Refused(_)) => before.id,
-        // It is not known what the catalog holds: the next start looks.
-        Err(_) => return Err(committed.map(|_| replaced).map_err(Error::from).err().unwrap_or(Error::Stalled)),
+        Err(CommitError::Refused(_)) => before.id,
+        // It is not known what the catalog holds: the next start looks, and until then there is no other round.
+        Err(error) => {
+            keys.close_rounds();
+            return Err(error.clone().into());
+        }
     };
     let place = gateway.root_place.clone();
     let settled = blocking(move || place.settle(counts)).await;
     committed?;
-    if let Err(error) = settled {
-        tracing::error!(%error, "the file of the root key before is still there: the next start removes it");
-        return Err(error);
-    }
+    settled.inspect_err(|error| tracing::error!(%error, "the file of the root key before is still there"))?;
     Ok(replaced)
+}
+
+/// Finishes, or undoes, what a round that was interrupted left on disk, as the catalog says. Nothing else may be replacing the
+/// root key meanwhile.
+///
+/// # Errors
+/// `Home` when files cannot be written, or when it is not known which root key counts: another start tells.
+pub async fn settle(gateway: &Gateway) -> Result<(), Error> {
+    const UNKNOWN: &str = "it is not known which root key the catalog took: start the server again";
+    if gateway.keys.rounds_are_closed() || gateway.catalog.health().is_err() {
+        return Err(Error::Home(UNKNOWN.to_owned()));
+    }
+    let stored = gateway.catalog.control(ControlKind::Platform, platform::ROW).await?;
+    let counts = PlatformKey::hangs_on(&stored.ok_or(Error::Missing("the row of the platform's key"))?)?;
+    if counts != gateway.keys.root.now().id {
+        return Err(Error::Home(UNKNOWN.to_owned()));
+    }
+    let place = gateway.root_place.clone();
+    blocking(move || place.settle(counts)).await
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), crate::home::HomeError> + Send + 'static) -> Result<(), Error> {

@@ -39,6 +39,8 @@ pub struct Gateway {
     pub installation: String,
     /// Whether destructions are trials of the procedure: nobody is made to wait, and their certificates say so.
     pub trial_destruction: bool,
+    /// Whether it lies inside the data directory, so that copies of the data carry it.
+    pub root_inside_data: bool,
     /// Where the root key lies.
     pub root_place: RootPlace,
     /// Wraps the envelopes of rotated buckets.

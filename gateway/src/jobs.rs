@@ -17,6 +17,7 @@ use crate::clock;
 use crate::destruction;
 use crate::gateway::Gateway;
 use crate::node;
+use crate::rotation;
 use crate::serve::tell;
 use crate::tls::Tls;
 
@@ -118,12 +119,15 @@ impl Jobs {
         }
     }
 
+    /// What is due: destructions, and rotations by schedule.
     async fn look_after_destructions(&self, mut stop: watch::Receiver<bool>) {
         let mut round = ROUND;
         while goes_on_after(round, &mut stop).await {
             let looked = destruction::job::look(&self.gateway, &self.identity).await;
             let looked = looked.inspect_err(|error| tracing::error!(%error, "destructions cannot be looked after"));
-            round = if matches!(looked, Ok(true)) { ROUND } else { ROUND_AFTER_FAILURE };
+            let rotated = rotation::rotate_due(&self.gateway).await;
+            let rotated = rotated.inspect_err(|error| tracing::error!(%error, "tenant keys cannot be looked after"));
+            round = if matches!((looked, rotated), (Ok(true), Ok(true))) { ROUND } else { ROUND_AFTER_FAILURE };
         }
     }
 

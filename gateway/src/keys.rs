@@ -6,6 +6,7 @@ mod gate;
 mod tenant;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use policy::id::{BucketId, KeyId, TenantId};
@@ -43,6 +44,8 @@ pub struct KeyRing {
     steady: RwLock<()>,
     /// As `steady`, for whoever administers: it is held before the other, never behind it.
     administering: RwLock<()>,
+    /// It is not known which root key the catalog took: none takes its place in this process.
+    rounds_closed: AtomicBool,
     control: Arc<ControlState>,
     sealed_file: SealedFile,
     /// Those that are reached over a network or a module.
@@ -84,6 +87,7 @@ impl KeyRing {
             platform,
             steady: RwLock::new(()),
             administering: RwLock::new(()),
+            rounds_closed: AtomicBool::new(false),
             control,
             sealed_file,
             others,
@@ -101,6 +105,16 @@ impl KeyRing {
     /// The same, for whoever reads rows that it wraps.
     async fn steady(&self) -> RwLockReadGuard<'_, ()> {
         self.steady.read().await
+    }
+
+    /// No root key takes the place of another in this process any more.
+    pub(crate) fn close_rounds(&self) {
+        self.rounds_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Self::close_rounds`] was called.
+    pub(crate) fn rounds_are_closed(&self) -> bool {
+        self.rounds_closed.load(Ordering::Acquire)
     }
 
     /// Waits for those who hold one of these, and holds back others. Nothing that unwraps may be asked for meanwhile.

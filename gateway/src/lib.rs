@@ -40,6 +40,7 @@ pub mod record;
 mod refusal;
 pub mod rewrap;
 pub mod root;
+pub mod rotation;
 pub mod s3;
 pub mod seal;
 pub mod sent;

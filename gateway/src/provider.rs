@@ -133,7 +133,11 @@ pub trait KeyProvider: Send + Sync + std::fmt::Debug {
     /// Unwraps bucket keys.
     async fn unwrap(&self, key: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError>;
 
-    /// Destroys all versions of a key for good, and says what was done and seen. One that is gone already is destroyed.
+    /// Whether it holds this very key, by the fingerprint of its current version.
+    async fn holds(&self, key: &TenantKeyRow) -> Result<(), ProviderError>;
+
+    /// Destroys all versions of a key for good, and says what was done and seen. One that is gone already is destroyed: ask
+    /// first whether it [`Self::holds`] the key.
     async fn destroy(&self, key: &TenantKeyRow) -> Result<String, ProviderError>;
 }
 

@@ -5,8 +5,12 @@
 //! uploads of the bucket; how far one came is committed with what it did, so that another start goes on from there. A
 //! sweep of the whole bucket that finds nothing left is the proof, and only then the older versions go.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 
 use policy::id::UploadId;
 use policy::name::{BucketName, ObjectKey};
@@ -30,16 +34,25 @@ const BUCKETS: usize = 256;
 const PAGE: usize = 512;
 /// Between two looks for something to do that nobody told of.
 const LOOK: Duration = Duration::from_secs(60);
+/// Until a bucket whose envelopes could not be wrapped is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// As much, where envelopes do not open: somebody has to look after them first.
+const AGAIN_DAMAGED: Duration = Duration::from_secs(600);
 /// For requests that read a row before the proof, and have yet to ask for the key of it.
 const GRACE: Duration = Duration::from_secs(2);
 /// Envelopes a second of all rotations together, unless the configuration says otherwise.
 pub const PER_SECOND: u32 = 100_000;
 
+/// Buckets that are at work at once: a slow one holds up no other.
+const AT_ONCE: usize = 32;
+
 /// Wraps the envelopes of rotated buckets.
 #[derive(Debug)]
 pub struct Rewrapper {
-    per_second: u32,
+    all: Pace,
     told: Notify,
+    /// What stood in the way may be gone.
+    again: Notify,
 }
 
 /// What a sweep found.
@@ -57,46 +70,54 @@ struct Sweep {
 struct Stopped;
 
 impl Rewrapper {
-    /// One that wraps so many a second at most.
+    /// One that wraps so many a second at most, of all buckets together.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.max(1), told: Notify::new() }
+        Self { all: Pace::new(per_second), told: Notify::new(), again: Notify::new() }
     }
 
-    /// A bucket was rotated.
+    /// A bucket was rotated, or a tenant key may be used again.
     pub fn tell(&self) {
         self.told.notify_one();
+        self.again.notify_waiters();
     }
 
     /// Looks after rotated buckets until the server stops.
     pub async fn run(&self, gateway: &Gateway, mut stop: watch::Receiver<bool>) {
+        let (stopped, mut at_work) = (stop.clone(), FuturesUnordered::new());
+        let mut names: HashSet<BucketName> = HashSet::new();
         loop {
-            if let Err(error) = self.look(gateway, &stop).await {
-                tracing::warn!(%error, "wrapping keys anew waits for the next round");
+            match rotated(gateway, AT_ONCE - names.len().min(AT_ONCE), &names).await {
+                Ok(more) => {
+                    for name in more {
+                        names.insert(name.clone());
+                        at_work.push(self.bucket_named(gateway, name, &stopped));
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "wrapping keys anew waits for the next round"),
             }
             tokio::select! {
                 () = self.told.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
+                Some(done) = at_work.next(), if !at_work.is_empty() => { names.remove(&done); }
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }
 
-    async fn look(&self, gateway: &Gateway, stop: &watch::Receiver<bool>) -> Result<(), Error> {
-        let mut after: Option<BucketName> = None;
-        loop {
-            let page = gateway.catalog.buckets(None, after.as_ref(), BUCKETS).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.name.clone());
-            for row in page.iter().filter(|row| row.keys.len() > 1) {
-                // One bucket whose key cannot be had holds up no other.
-                match self.bucket(gateway, &row.name, stop).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(Stopped)) => return Ok(()),
-                    Err(error) => tracing::warn!(bucket = %row.name, %error, "its envelopes wait for the next round"),
-                }
+    async fn bucket_named(&self, gateway: &Gateway, name: BucketName, stop: &watch::Receiver<bool>) -> BucketName {
+        if let Err(error) = self.bucket(gateway, &name, stop).await {
+            tracing::warn!(bucket = %name, %error, "its envelopes wait for the next round");
+            let mut stop = stop.clone();
+            // Not at once again: what stands in the way is still there.
+            let pause = if matches!(error, Error::Corrupt(_)) { AGAIN_DAMAGED } else { AGAIN };
+            tokio::select! {
+                () = self.again.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
             }
         }
+        name
     }
 
     /// Sweeps one bucket until nothing hangs on an older version of its key.
@@ -123,7 +144,8 @@ impl Rewrapper {
             let (took, Sweep { versions, uploads, rewrapped, damaged, whole }) = (began.elapsed(), sweep);
             tracing::info!(bucket = %name, versions, uploads, rewrapped, damaged, ?took, "envelopes were looked at");
             if damaged > 0 {
-                return held(gateway, &bucket, damaged).await.map(Ok);
+                held(gateway, &bucket, damaged).await?;
+                return Err(Error::Corrupt(format!("{damaged} envelopes do not open")));
             }
             if whole && rewrapped == 0 {
                 let mut stop = stop.clone();
@@ -148,13 +170,14 @@ impl Rewrapper {
         stop: &watch::Receiver<bool>,
     ) -> Result<Option<Sweep>, Error> {
         let mut sweep = Sweep { whole: known.row.after.is_none(), ..Sweep::default() };
-        let mut pace = Pace::new(known.row.per_second.unwrap_or(self.per_second));
+        let own = known.row.per_second.map(Pace::new);
+        let page_size = own.as_ref().map_or(PAGE, Pace::page);
         let mut after: Option<ObjectKey> = known.row.after.as_deref().and_then(|name| name.parse().ok());
         loop {
             if *stop.borrow() {
                 return Ok(None);
             }
-            let page = gateway.catalog.versions(bucket.id, after.as_ref(), pace.page()).await?;
+            let page = gateway.catalog.versions(bucket.id, after.as_ref(), page_size).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             let looked = page.len();
@@ -165,7 +188,10 @@ impl Rewrapper {
             sweep.versions += count(looked);
             sweep.damaged += outcome.damaged;
             sweep.rewrapped += keep(gateway, &key, &mut known, after.as_ref(), (outcome.changed, Vec::new())).await?;
-            pace.wait(looked).await;
+            self.all.wait(looked).await;
+            if let Some(own) = &own {
+                own.wait(looked).await;
+            }
         }
         let mut marker: Option<(String, UploadId)> = None;
         loop {
@@ -178,7 +204,14 @@ impl Rewrapper {
                 limit: PAGE,
             };
             let page = gateway.catalog.uploads(&query).await?;
-            let rows: Vec<UploadRow> = page.items.into_iter().filter_map(upload).collect();
+            let mut rows = Vec::new();
+            for item in page.items {
+                match item {
+                    UploadItem::Upload(row) => rows.push(*row),
+                    UploadItem::Damaged(_) => sweep.damaged += 1,
+                    UploadItem::Prefix(_) => {}
+                }
+            }
             let Some(last) = rows.last() else { break };
             marker = Some((last.key.as_str().to_owned(), last.id));
             sweep.uploads += count(rows.len());
@@ -223,13 +256,6 @@ async fn keep(
     *known = Standing::stored(row, stored);
     metrics::counter!("gotgan_rewrapped_envelopes_total").increment(wrapped);
     Ok(wrapped)
-}
-
-fn upload(item: UploadItem) -> Option<UploadRow> {
-    match item {
-        UploadItem::Upload(row) => Some(*row),
-        UploadItem::Prefix(_) => None,
-    }
 }
 
 fn count(n: usize) -> u64 {
@@ -284,17 +310,30 @@ async fn held(gateway: &Gateway, bucket: &Bucket, damaged: u64) -> Result<(), Er
     commit(gateway, Change::PutControl { rows, buckets: Vec::new() }).await
 }
 
-/// Keeps to so many a second.
+/// Rotated buckets that are not at work yet, some of them.
+async fn rotated(gateway: &Gateway, limit: usize, at_work: &HashSet<BucketName>) -> Result<Vec<BucketName>, Error> {
+    let (mut out, mut after) = (Vec::new(), None::<BucketName>);
+    while out.len() < limit {
+        let page = gateway.catalog.buckets(None, after.as_ref(), BUCKETS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        let more = page.iter().filter(|row| row.keys.len() > 1 && !at_work.contains(&row.name));
+        out.extend(more.map(|row| row.name.clone()));
+    }
+    out.truncate(limit);
+    Ok(out)
+}
+
+/// Keeps to so many a second, whoever shares it.
 #[derive(Debug)]
 struct Pace {
-    began: Instant,
+    free: Mutex<Instant>,
     per_second: u32,
-    done: u64,
 }
 
 impl Pace {
     fn new(per_second: u32) -> Self {
-        Self { began: Instant::now(), per_second: per_second.max(1), done: 0 }
+        Self { free: Mutex::new(Instant::now()), per_second: per_second.max(1) }
     }
 
     /// A quarter of a second's, so that a slow one is not one in leaps.
@@ -302,11 +341,14 @@ impl Pace {
         usize::try_from(self.per_second / 4).unwrap_or(PAGE).clamp(1, PAGE)
     }
 
-    async fn wait(&mut self, more: usize) {
-        self.done += count(more);
-        let due = Duration::from_micros(self.done.saturating_mul(1_000_000) / u64::from(self.per_second));
-        if let Some(left) = due.checked_sub(self.began.elapsed()) {
-            tokio::time::sleep(left).await;
-        }
+    /// Takes the time of so many, and waits until it is over.
+    async fn wait(&self, more: usize) {
+        let takes = Duration::from_micros(count(more).saturating_mul(1_000_000) / u64::from(self.per_second));
+        let until = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            *free = (*free).max(Instant::now()) + takes;
+            *free
+        };
+        tokio::time::sleep_until(until.into()).await;
     }
 }

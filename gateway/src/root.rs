@@ -18,7 +18,9 @@ use crate::seal::wrap::{WrapContext, unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite};
 
 mod place;
+pub mod shares;
 
+pub use crate::home::NamedRoot;
 pub use place::{Found, RootPlace};
 
 /// Name of the key file in the root directory.
@@ -71,6 +73,9 @@ pub enum RootError {
         "the root key would lie inside the data directory ({0}): a copy of the data would carry its key; choose root.dir elsewhere, or give --danger-root-key-inside-data"
     )]
     InsideData(PathBuf),
+    /// Another root key may count already.
+    #[error("{0} is of a root key that was taking the place of another: start the server again, which finishes that")]
+    Unsettled(PathBuf),
     /// No randomness, or a cipher refused.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -164,7 +169,9 @@ impl RootKey {
         let dir = path.parent().unwrap_or(Path::new("."));
         dirs::make(dir).map_err(io)?;
         let malformed = |e: serde_json::Error| RootError::Malformed(path.to_owned(), e.to_string());
-        let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(malformed)?);
+        // As long as it will be from the start: one that grew would leave a copy behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(1024));
+        serde_json::to_writer_pretty(&mut *text, &file).map_err(malformed)?;
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         out.write_all(&text).and_then(|()| out.sync_all()).map_err(io)?;
         fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)

@@ -196,6 +196,7 @@ impl Server {
             keys,
             installation: home.descriptor.installation.clone(),
             trial_destruction: config.danger.trial_destruction,
+            root_inside_data: config.danger.root_key_inside_data,
             root_place: home.place.clone(),
             rewrapper: Rewrapper::new(config.keys.rewrap_per_second),
             opened: OpenedVersions::default(),
@@ -364,7 +365,10 @@ async fn platform_of(home: &Home, catalog: &dyn Catalog) -> Result<(RootKey, Pla
     };
     let root = home.roots.of(PlatformKey::hangs_on(&stored).map_err(Error::from)?).cloned().ok_or_else(wrong)?;
     let key = PlatformKey::open(&root, &stored).map_err(Error::from)?;
-    home.place.settle(root.id)?;
+    // It serves all the same, and no other root key takes its place until this is done.
+    if let Err(error) = home.place.settle(root.id) {
+        tracing::error!(%error, "the file of a root key that was replaced could not be removed");
+    }
     Ok((root, key))
 }
 

@@ -93,10 +93,9 @@ fn a_key_of_the_sealed_file_is_destroyed_with_proof() {
     let said = believed(&certificate, &ca);
     let (request, certified) = (&said["request"], &said["certificate"]);
     assert_eq!((request["trial"].as_bool(), request["buckets"].clone()), (Some(true), json!(["theirs"])));
-    assert_eq!(
-        certified["removed"],
-        json!({ "buckets": 1, "objects": 302, "uploads": 1, "bytes": 302 * 6 - 12 + (9 << 20) + (5 << 20) + 100 })
-    );
+    let bytes = 300 * 6 + (9 << 20) + (5 << 20) + 100;
+    let removed = json!([{ "bucket": "theirs", "objects": 302, "uploads": 1, "bytes": bytes }]);
+    assert_eq!(certified["removed"], removed);
     assert_eq!((certified["checked"].as_u64(), certified["approvals"].as_array().map(Vec::len)), (Some(1), Some(2)));
     assert!(fs::read(certificate.with_extension("pdf")).unwrap().starts_with(b"%PDF-"));
     let text = fs::read_to_string(&certificate).unwrap();
@@ -122,9 +121,25 @@ fn a_key_of_the_sealed_file_is_destroyed_with_proof() {
     let others = Client { address: keeper.s3().address, ..others };
     untouched(&keeper.s3(), &others);
     let log = keeper.server.command(&["audit", "list", "--all", "--tenant", "demo", "--json"]);
-    for event in ["admin:KeyDestroy\"", "admin:KeyDestroySign", "destruction-certified"] {
+    for event in [
+        "admin:KeyDestroy\"",
+        "admin:KeyDestroySign",
+        "destruction-begun",
+        "tenant-keys-destroyed",
+        "bucket-erased",
+        "destruction-certified",
+    ] {
         assert!(log.contains(event), "{event}");
     }
+    let ledger = keeper.key(&["ledger"]);
+    let acts: Vec<_> = ledger.as_array().unwrap().iter().map(|line| line["act"].as_str().unwrap()).collect();
+    for act in ["create", "destroy", "destroy-sign", "tenant-keys-destroyed", "destruction-certified"] {
+        assert!(acts.contains(&act), "{act}: {acts:?}");
+    }
+    let paper = store.home().join("ledger.pdf");
+    let written = keeper.server.try_command_as(&keeper.account, &["key", "ledger", "--pdf", paper.to_str().unwrap()]);
+    assert!(written.status.success());
+    assert!(fs::read(paper).unwrap().starts_with(b"%PDF-"));
     let platform = keeper.server.command(&["audit", "list", "--all", "--json"]);
     assert!(platform.contains("root-key-replaced"));
 
@@ -208,7 +223,8 @@ fn a_destruction_waits_for_its_provider() {
     let id = approvers.approved(&keeper, "held", &["--due-now"]);
     until("it was tried", || keeper.server.said().contains("is not done yet").then_some(()));
     keeper.s3().get("theirs", "small").refused(PENDING.0, PENDING.1).done();
-    assert_eq!(state_of(&keeper.server, &keeper.account, &id), "scheduled");
+    assert_eq!(state_of(&keeper.server, &keeper.account, &id), "destroying");
+    keeper.refused(&["key", "cancel-destruction", &id], "too late");
     let keeper = keeper.killed(&store);
     bao.start();
     certified(&keeper, &id, &store.home().join("certificate.json"));
@@ -250,6 +266,11 @@ fn one_person_destroys_nothing() {
     let server = &keeper.server;
     let asked = server.json_as(&keeper.account, &approvers.asking("held", &["--due-now"]));
     let id = asked["id"].as_str().unwrap();
+    // What hides or turns other text is in no request that somebody shall sign.
+    let mut turned = approvers.asking("held", &["--due-now"]);
+    let at = turned.iter().position(|word| *word == "the contract ended").unwrap();
+    turned[at] = "the \u{202e}dedne tcartnoc";
+    keeper.refused(&turned, "hides or turns");
     s3.must_hold("theirs", "small/1", b"inline");
     // Not whoever asked, under its own name or with its own key; and a signature is good for one request only.
     let mine = approvers.keys[0].to_str().unwrap();
@@ -272,6 +293,35 @@ fn one_person_destroys_nothing() {
     keeper.key(&["cancel-destruction", id]);
     let output = server.try_command_as(&approvers.second, &approvers.approving(id));
     assert!(String::from_utf8_lossy(&output.stderr).contains("not waiting for a signature"));
+}
+
+/// What is approved is what was asked for: a key that comes between is in no request that was signed.
+#[test]
+fn what_changed_since_it_was_asked_for_is_asked_for_anew() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start_with(&[TRIAL]), "demo");
+    let (s3, _) = filled(&keeper);
+    let approvers = Approvers::new(&keeper, store.home());
+    let server = &keeper.server;
+    let refused = |id: &str| {
+        let output = server.try_command_as(&approvers.second, &approvers.approving(id));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("ask anew"), "{output:?}");
+    };
+    let ask = |what: &str| {
+        let asked = server.json_as(&keeper.account, &approvers.asking(what, &["--due-now"]));
+        asked["id"].as_str().unwrap().to_owned()
+    };
+    let all = ask("all");
+    keeper.key(&["create", "between"]);
+    refused(&all);
+    let one = ask("held");
+    keeper.key(&["rotate", "held"]);
+    refused(&one);
+    let one = ask("held");
+    keeper.key(&["default", "held"]);
+    s3.make_bucket("between");
+    refused(&one);
+    s3.must_hold("theirs", "small/1", b"inline");
 }
 
 #[test]

@@ -113,6 +113,7 @@ admin! {
     KeySuspend = "KeySuspend",
     KeyResume = "KeyResume",
     KeyDefault = "KeyDefault",
+    KeySchedule = "KeySchedule",
     KeyLedger = "KeyLedger",
     KeyRotateBucket = "KeyRotateBucket",
     KeyRotationList = "KeyRotationList",
@@ -152,6 +153,7 @@ impl AdminOperation {
             | Self::KeySuspend
             | Self::KeyResume
             | Self::KeyDefault
+            | Self::KeySchedule
             | Self::KeyRotateBucket
             | Self::KeyApproverEnrol
             | Self::KeyDestroy

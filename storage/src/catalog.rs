@@ -441,6 +441,8 @@ pub enum UploadItem {
     Upload(Box<UploadRow>),
     /// A common prefix.
     Prefix(String),
+    /// A row that cannot be read, and why.
+    Damaged(String),
 }
 
 /// One page of a list of uploads.

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use policy::id::{DestructionId, KeyId, TenantId};
 use policy::name::BucketName;
+use policy::time::UtcMillis;
 use serde_json::{Value, json};
 
 use super::accounts::bad;
@@ -11,7 +12,8 @@ use super::{Admin, Call, Failure, Outcome, Then};
 use crate::clock::{now, rfc3339};
 use crate::control::{ApprovalKey, DestructionRow, DestructionState, KeyState, PrincipalRow, Standing, TenantKeyRow};
 use crate::destruction::{
-    DAY_MS, Named, REQUEST, Request, RequestedKey, RequestedVersion, Scope, WAITING_DAYS, digest_of,
+    DAY_MS, Named, REQUEST, Request, RequestedKey, RequestedVersion, Scope, WAITING_DAYS, digest_of, is_approval_key,
+    is_plain,
 };
 use crate::error::Error;
 use crate::seal::key::random;
@@ -19,7 +21,9 @@ use crate::seal::key::random;
 /// Destructions that are shown.
 const SHOWN_MAX: usize = 10_000;
 /// Buckets that a request names.
-const BUCKETS_MAX: usize = 10_000;
+const BUCKETS_MAX: usize = 1000;
+/// Requests of a tenant that wait for an approval.
+const OPEN_MAX: usize = 100;
 /// Buckets read at once.
 const PAGE: usize = 256;
 /// Characters of a reason or a basis.
@@ -30,8 +34,8 @@ const EXPIRES_DAYS: u64 = 7;
 /// The key that a principal signs approvals with. Another one begins anew to be there for a week.
 pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let public_key = call.text("public_key")?;
-    if hex::decode(public_key).map(|key| key.len()) != Ok(32) {
-        return Err(bad("the public key is an Ed25519 one: 64 hexadecimal digits"));
+    if !is_approval_key(public_key) {
+        return Err(bad("the public key is an Ed25519 one, and no weak one: 64 hexadecimal digits"));
     }
     let known = asking(admin, call).await?;
     let key = ApprovalKey { public_key: public_key.to_ascii_lowercase(), enrolled: now() };
@@ -50,14 +54,18 @@ pub(super) async fn request(admin: &Admin, call: &Call<'_>) -> Result<Outcome, F
         }
         Some(named) => vec![key(admin, call, named.as_str().unwrap_or_default()).await?.row],
     };
+    if keys.is_empty() {
+        return Err(Failure::new(StatusCode::CONFLICT, "the tenant has no key that is not destroyed"));
+    }
     for key in &keys {
         free(key)?;
     }
+    room(admin, tenant.id).await?;
     let scope = if call.body.get("key").is_some_and(Value::is_string) { Scope::Key } else { Scope::Tenant };
     let waiting_days = waiting_days(admin, call)?;
     let (person, now) = (asking(admin, call).await?.row, now());
     let id = DestructionId::time_ordered(now.0, random().map_err(Error::from)?);
-    let expires = policy::time::UtcMillis(now.0 + EXPIRES_DAYS * DAY_MS);
+    let expires = UtcMillis(now.0 + EXPIRES_DAYS * DAY_MS);
     let request = Request {
         format: REQUEST.to_owned(),
         id,
@@ -85,15 +93,31 @@ pub(super) async fn request(admin: &Admin, call: &Call<'_>) -> Result<Outcome, F
         approvals: Vec::new(),
         state: DestructionState::Requested,
     };
-    Ok(Outcome { key: about(&keys), ..Outcome::rows(vec![admin.gateway.control.create(&row)?], shown(&row)) })
+    let outcome = Outcome::rows(vec![admin.gateway.control.create(&row)?], shown(&row));
+    Ok(Outcome { key: about(&keys), subject: Some(id.to_string()), ..outcome })
+}
+
+/// Requests that nobody approved or called off yet.
+async fn room(admin: &Admin, tenant: TenantId) -> Result<(), Failure> {
+    let now = now();
+    let open = |row: &DestructionRow| row.tenant == tenant && row.is_open(now);
+    if admin.gateway.control.rows(OPEN_MAX, open).await?.len() < OPEN_MAX {
+        return Ok(());
+    }
+    let why = format!("{OPEN_MAX} requests wait for an approval: have them approved, or cancel some");
+    Err(Failure::new(StatusCode::CONFLICT, why))
 }
 
 /// A signature under a request. With the second one it is approved: the keys open nothing from then on.
 pub(super) async fn sign(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (known, person) = (destruction(admin, call).await?, asking(admin, call).await?.row);
-    let approval = known.row.next_approval(&person, call.text("signature")?, admin.gateway.trial_destruction, now());
+    let request: Request = serde_json::from_str(&known.row.document).map_err(|e| Error::Corrupt(e.to_string()))?;
+    let conflict = |why: String| Failure::new(StatusCode::CONFLICT, why);
+    // Only what says itself that it is a trial is one.
+    let trial = request.trial && admin.gateway.trial_destruction;
+    let approval = known.row.next_approval(&person, call.text("signature")?, trial, now());
     let mut row = known.row.clone();
-    row.approvals.push(approval.map_err(|why| Failure::new(StatusCode::CONFLICT, why))?);
+    row.approvals.push(approval.map_err(conflict)?);
     let (mut rows, mut keys) = (Vec::new(), Vec::new());
     for id in &row.keys {
         let key = admin.gateway.control.standing::<TenantKeyRow>(id.as_bytes()).await?;
@@ -101,31 +125,61 @@ pub(super) async fn sign(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     }
     let mut then = Then::Nothing;
     if row.is_approved() {
+        let mut persons = Vec::new();
+        for approval in &row.approvals {
+            persons.extend(admin.gateway.control.row::<PrincipalRow>(approval.principal.as_bytes()).await?);
+        }
+        row.verify(|id| persons.iter().find(|person| person.id == id).cloned()).map_err(conflict)?;
+        unchanged(admin, &request, row.tenant, &keys).await?;
         let due = row.due(now());
         row.state = DestructionState::Scheduled { due };
         for key in &keys {
-            free(&key.row)?;
-            let suspended = match &key.row.state {
-                KeyState::Suspended { since, reason } => Some((*since, reason.clone())),
-                KeyState::Active | KeyState::PendingDestruction { .. } | KeyState::Destroyed { .. } => None,
-            };
-            let state = KeyState::PendingDestruction { due, suspended };
-            rows.push(admin.gateway.control.replace(key, &TenantKeyRow { state, ..key.row.clone() })?);
+            rows.push(admin.gateway.control.replace(key, &pending(&key.row, due)?)?);
         }
         then = Then::Suspend(row.keys.clone());
     }
     rows.push(admin.gateway.control.replace(&known, &row)?);
     let keys: Vec<TenantKeyRow> = keys.into_iter().map(|key| key.row).collect();
-    Ok(Outcome { key: about(&keys), then, ..Outcome::rows(rows, shown(&row)) })
+    let outcome = Outcome::rows(rows, shown(&row));
+    Ok(Outcome { key: about(&keys), subject: Some(row.id.to_string()), then, ..outcome })
 }
 
-/// Calls a destruction off before it is due: the keys are what they were.
+/// What is approved is what is there: keys and buckets that came since are in no request that was signed.
+async fn unchanged(
+    admin: &Admin,
+    request: &Request,
+    tenant: TenantId,
+    keys: &[Standing<TenantKeyRow>],
+) -> Result<(), Failure> {
+    let now: Vec<TenantKeyRow> = match request.scope {
+        Scope::Key => keys.iter().map(|key| key.row.clone()).collect(),
+        Scope::Tenant => keys_of(admin, tenant).await?.into_iter().filter(|key| !key.state.is_destroyed()).collect(),
+    };
+    let same = now.iter().map(requested).collect::<Vec<_>>() == request.keys
+        && buckets(admin, tenant, &now).await? == request.buckets;
+    if same {
+        return Ok(());
+    }
+    let why = "keys, their versions or their buckets are others than when it was asked for: cancel it and ask anew";
+    Err(Failure::new(StatusCode::CONFLICT, why))
+}
+
+fn pending(key: &TenantKeyRow, due: UtcMillis) -> Result<TenantKeyRow, Failure> {
+    free(key)?;
+    let suspended = match &key.state {
+        KeyState::Suspended { since, reason } => Some((*since, reason.clone())),
+        KeyState::Active | KeyState::PendingDestruction { .. } | KeyState::Destroyed { .. } => None,
+    };
+    Ok(TenantKeyRow { state: KeyState::PendingDestruction { due, suspended }, ..key.clone() })
+}
+
+/// Calls a destruction off, until the keys are being destroyed: they are what they were.
 pub(super) async fn cancel(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (known, person) = (destruction(admin, call).await?, asking(admin, call).await?.row);
     let mut rows = Vec::new();
     match &known.row.state {
         DestructionState::Requested => {}
-        DestructionState::Scheduled { due } if *due > now() => {
+        DestructionState::Scheduled { .. } => {
             for id in &known.row.keys {
                 let key = admin.gateway.control.standing::<TenantKeyRow>(id.as_bytes()).await?;
                 let key = key.ok_or(Error::Missing("tenant key"))?;
@@ -137,8 +191,8 @@ pub(super) async fn cancel(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
                 rows.push(admin.gateway.control.replace(&key, &TenantKeyRow { state, ..key.row.clone() })?);
             }
         }
-        DestructionState::Scheduled { .. } | DestructionState::Removing { .. } | DestructionState::Done { .. } => {
-            return Err(Failure::new(StatusCode::CONFLICT, "it is too late: it is due, or done"));
+        DestructionState::Destroying { .. } | DestructionState::Removing { .. } | DestructionState::Done { .. } => {
+            return Err(Failure::new(StatusCode::CONFLICT, "it is too late: the keys are being destroyed, or are"));
         }
         DestructionState::Cancelled { .. } => {
             return Err(Failure::new(StatusCode::CONFLICT, "it was cancelled before"));
@@ -147,8 +201,13 @@ pub(super) async fn cancel(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     let state = DestructionState::Cancelled { by: person.id, at: now() };
     let row = DestructionRow { state, ..known.row.clone() };
     rows.push(admin.gateway.control.replace(&known, &row)?);
-    let about = row.keys.first().map(|key| (*key, 0));
-    Ok(Outcome { key: about, then: Then::Rewrap { _held: None }, ..Outcome::rows(rows, shown(&row)) })
+    let key = match row.keys.first() {
+        Some(id) => admin.gateway.control.row::<TenantKeyRow>(id.as_bytes()).await?,
+        None => None,
+    };
+    let outcome =
+        Outcome { key: about(key.as_slice()), subject: Some(row.id.to_string()), ..Outcome::rows(rows, shown(&row)) };
+    Ok(Outcome { then: Then::Rewrap { _held: None }, ..outcome })
 }
 
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -215,8 +274,8 @@ fn waiting_days(admin: &Admin, call: &Call<'_>) -> Result<u32, Failure> {
 fn words(call: &Call<'_>, field: &str) -> Result<String, Failure> {
     let text = call.text(field)?.trim();
     match (1..=WORDS_MAX).contains(&text.chars().count()) {
-        true => Ok(text.to_owned()),
-        false => Err(bad(&format!("{field} has 1 to {WORDS_MAX} characters"))),
+        true if is_plain(text) => Ok(text.to_owned()),
+        _ => Err(bad(&format!("{field} has 1 to {WORDS_MAX} characters, none of which hides or turns others"))),
     }
 }
 
@@ -263,6 +322,7 @@ fn shown(row: &DestructionRow) -> Value {
     let state = match &row.state {
         DestructionState::Requested => "requested",
         DestructionState::Scheduled { .. } => "scheduled",
+        DestructionState::Destroying { .. } => "destroying",
         DestructionState::Removing { .. } => "removing",
         DestructionState::Done { .. } => "done",
         DestructionState::Cancelled { .. } => "cancelled",

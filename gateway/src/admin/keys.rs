@@ -4,7 +4,7 @@ use http::StatusCode;
 use policy::id::{KeyId, TenantId};
 use policy::name::BucketName;
 use serde_json::{Value, json};
-use storage::catalog::{BucketUpdate, ControlKind};
+use storage::catalog::ControlKind;
 
 use super::accounts::{bad, name_of};
 use super::{Admin, Call, Failure, Outcome, Then};
@@ -13,10 +13,13 @@ use crate::clock::{now, rfc3339};
 use crate::control::{KeyState, Standing, TenantKeyRow, TenantRow};
 use crate::error::Error;
 use crate::provider::ProviderKind;
+use crate::rotation::{self, Rotation};
 use crate::seal::Suite;
 
 /// Keys of one tenant.
 const KEYS_MAX: usize = 1000;
+/// Days from one rotation by schedule to the next.
+const DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
 /// Buckets that are read at once.
 const PAGE: usize = 256;
 /// Characters of a reason.
@@ -91,8 +94,7 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 pub(super) async fn rotate(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = named_key(admin, call).await?;
     active(&known.row)?;
-    let row = admin.gateway.keys.rotated(&known.row, now()).await?;
-    let buckets = rewrapped(admin, &row).await?;
+    let Rotation { row, buckets } = rotation::rotate(&admin.gateway, &known.row).await?;
     let mut answer = key_json(&row, None);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("buckets_wrapped_anew".to_owned(), json!(buckets.len()));
@@ -101,20 +103,22 @@ pub(super) async fn rotate(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     Ok(about(&row, Outcome { buckets, ..Outcome::rows(rows, answer) })?)
 }
 
-async fn rewrapped(admin: &Admin, row: &TenantKeyRow) -> Result<Vec<BucketUpdate>, Error> {
-    let gateway = &admin.gateway;
-    let mut updates = Vec::new();
-    let mut after: Option<BucketName> = None;
-    loop {
-        let page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(updates) };
-        after = Some(last.name.clone());
-        for (bucket, changed) in gateway.keys.rewrapped(&page, row).await? {
-            updates.push(gateway.control.update(bucket, changed)?);
-        }
-        // A page takes milliseconds: others have their turn.
-        tokio::task::yield_now().await;
+/// Rotates it every so many days from then on, or no more.
+pub(super) async fn schedule(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let known = named_key(admin, call).await?;
+    if known.row.state.is_destroyed() {
+        return Err(destroyed());
     }
+    let rotate_days = match call.body.get("days") {
+        None | Some(Value::Null) => None,
+        Some(days) => {
+            let days = days.as_u64().and_then(|days| u32::try_from(days).ok()).filter(|days| DAYS.contains(days));
+            Some(days.ok_or_else(|| bad(&format!("days is {} to {}", DAYS.start(), DAYS.end())))?)
+        }
+    };
+    let row = TenantKeyRow { rotate_days, ..known.row.clone() };
+    let rows = vec![admin.gateway.control.replace(&known, &row)?];
+    Ok(about(&row, Outcome::rows(rows, key_json(&row, None)))?)
 }
 
 /// From its commit on nothing that hangs on the key is opened or sealed.
@@ -233,6 +237,8 @@ fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
         "created": rfc3339(row.created),
         "version": current.map(|v| v.number),
         "rotated": current.map(|v| rfc3339(v.created)),
+        "rotate_days": row.rotate_days,
+        "rotation_due": row.rotation_due().map(rfc3339),
         "fingerprint": current.map(|v| v.fingerprint.clone()),
     });
     if let Some(fields) = out.as_object_mut() {

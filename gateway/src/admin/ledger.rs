@@ -1,17 +1,28 @@
 //! The key ledger of a tenant (암호키 관리대장, ISMS-P 2.7.2): what was done with its keys, when, by whom, from where. It is
 //! read from the tenant's own log, so it says nothing that is not on record.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::catalog::LogItem;
+use storage::log::LogEntry;
 
 use super::audit::{Names, PAGE, page, position};
 use super::{Admin, Call, Failure, Outcome};
 use crate::clock::rfc3339;
 use crate::control::{PrincipalRow, TenantKeyRow};
-use crate::record::Content;
+use crate::record::{Access, Content};
 
 /// Acts that change no key.
-const WATCHING: [&str; 4] = ["List", "Show", "Ledger", "RotationList"];
+const WATCHING: [&str; 6] = ["List", "Show", "Ledger", "RotationList", "DestructionList", "DestructionShow"];
+/// What the server does with keys by itself.
+const DONE: [&str; 7] = [
+    "bucket-key-rewrapped",
+    "tenant-key-rotated",
+    "destruction-begun",
+    "tenant-key-destroyed",
+    "tenant-keys-destroyed",
+    "bucket-erased",
+    "destruction-certified",
+];
 
 /// One page of the log: `lines`, and `next` when there may be more.
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -21,27 +32,42 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let mut names = Names::default();
     let mut lines = Vec::new();
     for entry in items.into_iter().filter_map(LogItem::entry).filter(|entry| entry.tenant == call.tenant) {
-        let Ok(Content::Opening(access)) = admin.gateway.recorder.open(&entry).await else { continue };
-        let act = access.operation.strip_prefix("admin:Key").filter(|act| !WATCHING.contains(act));
-        let (Some(act), Some(id), Some(principal)) = (act, &access.key_id, &access.principal) else { continue };
-        let key = match &access.bucket {
-            Some(bucket) => format!("bucket {bucket}"),
-            None => names.of::<TenantKeyRow>(admin, id).await?,
-        };
-        lines.push(json!({
-            "sequence": entry.position.to_string(),
-            "time": rfc3339(entry.time),
-            "act": hyphenated(act),
-            "key": key,
-            "key_id": id,
-            "version": access.key_version,
-            "by": names.of::<PrincipalRow>(admin, principal).await?,
-            "principal": principal,
-            "source": access.source,
-            "status": access.status,
-        }));
+        match admin.gateway.recorder.open(&entry).await {
+            Ok(Content::Opening(access)) => lines.extend(asked(admin, &entry, &access, &mut names).await?),
+            Ok(Content::Control(control)) if DONE.contains(&control.event.as_str()) => lines.push(json!({
+                "sequence": entry.position.to_string(),
+                "time": rfc3339(entry.time),
+                "act": control.event,
+                "by": "the server",
+                "detail": control.detail,
+            })),
+            _ => {}
+        }
     }
     Ok(Outcome::answer(json!({ "lines": lines, "next": next })))
+}
+
+/// A line for what somebody asked for.
+async fn asked(admin: &Admin, entry: &LogEntry, access: &Access, names: &mut Names) -> Result<Option<Value>, Failure> {
+    let act = access.operation.strip_prefix("admin:Key").filter(|act| !WATCHING.contains(act));
+    let (Some(act), Some(id), Some(principal)) = (act, &access.key_id, &access.principal) else { return Ok(None) };
+    let key = match &access.bucket {
+        Some(bucket) => format!("bucket {bucket}"),
+        None => names.of::<TenantKeyRow>(admin, id).await?,
+    };
+    Ok(Some(json!({
+        "sequence": entry.position.to_string(),
+        "time": rfc3339(entry.time),
+        "act": hyphenated(act),
+        "key": key,
+        "key_id": id,
+        "version": access.key_version,
+        "by": names.of::<PrincipalRow>(admin, principal).await?,
+        "principal": principal,
+        "source": access.source,
+        "status": access.status,
+        "detail": access.key.as_ref().map(|subject| format!("destruction {subject}")),
+    })))
 }
 
 /// `RotateBucket` as `rotate-bucket`.

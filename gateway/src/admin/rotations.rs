@@ -11,6 +11,8 @@ use crate::clock::{now, rfc3339};
 use crate::control::{RewrapRow, RewrapState};
 use crate::error::Error;
 
+/// Envelopes a second of the slowest rotation: it shall end.
+const SLOWEST: u32 = 10;
 /// Rotations that are shown.
 const ROTATIONS_MAX: usize = 10_000;
 /// Versions of a bucket key that something may hang on: a rotation that is held back by damage holds back no other for long.
@@ -26,8 +28,8 @@ pub(super) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
     let per_second = match call.body.get("per_second") {
         None | Some(Value::Null) => None,
         Some(rate) => {
-            let rate = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0);
-            Some(rate.ok_or_else(|| bad("per_second is a number of envelopes, at least 1"))?)
+            let rate = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate >= SLOWEST);
+            Some(rate.ok_or_else(|| bad(&format!("per_second is a number of envelopes, at least {SLOWEST}")))?)
         }
     };
     if bucket.keys.len() >= VERSIONS_MAX {

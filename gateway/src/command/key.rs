@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::admin::{change, list};
 use super::client::Client;
-use super::table::{csv, render};
+use super::table::render;
 use super::{CommandError, Reach, print, say};
 
 mod destruction;
+mod ledger;
 mod rotation;
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,19 @@ pub(super) enum Key {
     Rotate {
         /// Its name or id.
         key: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Rotate a key by itself, every so many days.
+    Schedule {
+        /// Its name or id.
+        key: String,
+        /// Days from one rotation to the next, 1 to 3650.
+        #[arg(long, value_name = "N", required_unless_present = "never")]
+        days: Option<u32>,
+        /// No more.
+        #[arg(long, conflicts_with = "days")]
+        never: bool,
         #[command(flatten)]
         reach: Reach,
     },
@@ -176,6 +190,9 @@ pub(super) enum Key {
         /// As CSV, for a spreadsheet.
         #[arg(long)]
         csv: bool,
+        /// Write it as a PDF here.
+        #[arg(long, value_name = "FILE", conflicts_with = "csv")]
+        pdf: Option<PathBuf>,
         #[command(flatten)]
         reach: Reach,
     },
@@ -207,24 +224,19 @@ const CHANGED: &[(&str, &str)] = &[
     ("REASON", "reason"),
     ("ID", "id"),
 ];
+const SCHEDULED: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("EVERY (DAYS)", "rotate_days"),
+    ("NEXT", "rotation_due"),
+    ("VERSION", "version"),
+    ("ID", "id"),
+];
 const ROTATED: &[(&str, &str)] = &[
     ("NAME", "name"),
     ("VERSION", "version"),
     ("BUCKETS WRAPPED ANEW", "buckets_wrapped_anew"),
     ("FINGERPRINT", "fingerprint"),
     ("ID", "id"),
-];
-/// What stands in the ledger, with the words of ISMS-P for who files it.
-const LEDGER: &[(&str, &str)] = &[
-    ("TIME (일시)", "time"),
-    ("ACT (구분)", "act"),
-    ("KEY (암호키)", "key"),
-    ("VERSION (버전)", "version"),
-    ("BY (담당자)", "by"),
-    ("SOURCE (접속지)", "source"),
-    ("STATUS (결과)", "status"),
-    ("KEY ID", "key_id"),
-    ("RECORD (기록)", "sequence"),
 ];
 const VERSIONS: &[(&str, &str)] = &[("VERSION", "version"), ("CREATED", "created"), ("FINGERPRINT", "fingerprint")];
 
@@ -237,6 +249,9 @@ pub(super) fn key(command: &Key) -> Result<(), CommandError> {
         Key::List { reach } => list(reach, "/v1/keys", &[], "keys", KEYS),
         Key::Show { key, reach } => show(reach, key),
         Key::Rotate { key, reach } => act(reach, key, "rotate", &Value::Null, ROTATED),
+        Key::Schedule { key, days, never: _, reach } => {
+            act(reach, key, "schedule", &json!({ "days": days }), SCHEDULED)
+        }
         Key::Suspend { key, reason, confirm, reach } => {
             confirmed(key, confirm.as_deref(), "to suspend")?;
             act(reach, key, "suspend", &json!({ "reason": reason }), CHANGED)
@@ -276,7 +291,7 @@ pub(super) fn key(command: &Key) -> Result<(), CommandError> {
         Key::Destructions { reach } => list(reach, "/v1/destructions", &[], "destructions", destruction::COLUMNS),
         Key::Certificate { id, out, pdf, reach } => destruction::certificate(reach, id, out.as_deref(), pdf.as_deref()),
         Key::Verify { file, reach } => destruction::verify(reach, file),
-        Key::Ledger { csv, reach } => ledger(reach, *csv),
+        Key::Ledger { csv, pdf, reach } => ledger::ledger(reach, *csv, pdf.as_deref()),
         Key::Default { key, reach } => act(reach, key, "default", &Value::Null, KEYS),
     }
 }
@@ -295,25 +310,6 @@ fn show(reach: &Reach, key: &str) -> Result<(), CommandError> {
     print(&format!("\n{}", render(VERSIONS, &rows("versions"))))?;
     let buckets: Vec<Value> = rows("buckets").into_iter().map(|name| json!({ "bucket": name })).collect();
     print(&format!("\n{}", render(&[("BUCKETS", "bucket")], &buckets)))
-}
-
-fn ledger(reach: &Reach, as_csv: bool) -> Result<(), CommandError> {
-    let client = Client::new(reach)?;
-    let (mut lines, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
-        let page = client.get("/v1/ledger", &query)?;
-        lines.extend(page.get("lines").and_then(Value::as_array).cloned().unwrap_or_default());
-        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
-    }
-    match (reach.json, as_csv) {
-        (true, _) => print(&Value::Array(lines).to_string()),
-        (false, true) => print(&csv(LEDGER, &lines)),
-        (false, false) => print(&render(LEDGER, &lines)),
-    }
 }
 
 /// What stops a tenant's reads and writes, or ends them, is asked for twice.

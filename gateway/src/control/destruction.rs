@@ -56,6 +56,13 @@ pub enum DestructionState {
         /// When.
         due: UtcMillis,
     },
+    /// The signatures were verified once more, and the keys are being destroyed. It cannot be called off any more.
+    Destroying {
+        /// Keys whose providers were asked, or are about to be.
+        asked: Vec<KeyId>,
+        /// What they did and saw.
+        answers: Vec<KeyAnswer>,
+    },
     /// The keys are destroyed; what hung on them is being removed.
     Removing {
         /// When the last of them was.
@@ -64,10 +71,10 @@ pub enum DestructionState {
         answers: Vec<KeyAnswer>,
         /// The root keys before and after, when one of the keys was the sealed file's.
         round: Option<(KeyId, KeyId)>,
-        /// Wrapped bucket keys of which none opens any more.
-        checked: u64,
-        /// What was removed so far.
-        removed: Removed,
+        /// Bucket keys that hung on them and were tried with all that is stored: none opened. None before that.
+        checked: Option<u64>,
+        /// What hung on them.
+        contents: Vec<Contents>,
     },
     /// Done.
     Done {
@@ -96,11 +103,11 @@ pub struct KeyAnswer {
     pub at: UtcMillis,
 }
 
-/// What was removed from the catalog; sealed bytes follow when they are collected.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// Buckets.
-    pub buckets: u64,
+/// What a bucket held when its key was destroyed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Its name.
+    pub bucket: String,
     /// Objects.
     pub objects: u64,
     /// Uploads that had begun.

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Request, digest_of, is_signed};
-use crate::control::{Approval, Removed};
+use super::{DAY_MS, REQUEST, Request, Scope, digest_of, is_signed};
+use crate::control::{Approval, Contents, DestructionRow, DestructionState, KeyAnswer, TenantKeyRow};
+use crate::error::Error;
+use crate::gateway::Gateway;
+use crate::node;
 
 /// The format of certificates.
 pub const CERTIFICATE: &str = "gotgan-destruction-certificate/1";
@@ -35,10 +38,10 @@ pub struct Certificate {
     pub destroyed: Vec<Destroyed>,
     /// The round that replaced the root key, when one of the keys was the sealed file's.
     pub round: Option<Round>,
-    /// Wrapped bucket keys that were tried after: none opened.
+    /// Bucket keys that hung on them and were tried with all that was stored then: none opened.
     pub checked: u64,
-    /// What was removed from the catalog.
-    pub removed: Removed,
+    /// What was removed from the catalog, bucket by bucket, as it was when the keys were destroyed.
+    pub removed: Vec<Contents>,
     /// What survives, and until when.
     pub survives: Vec<Survivor>,
 }
@@ -91,6 +94,8 @@ pub struct Round {
     pub root_key_before: String,
     /// The one that took its place.
     pub root_key_after: String,
+    /// What became of the file of the one before.
+    pub file: String,
 }
 
 /// Something that is still there.
@@ -148,6 +153,9 @@ impl SignedCertificate {
         if digest_of(&certificate.request) != certificate.request_sha256 {
             return Err(why("the digest of its request is another"));
         }
+        if request.format != REQUEST || request.keys.is_empty() {
+            return Err(why("its request has another format, or names no key"));
+        }
         let signs = |one: &Approved| is_signed(&certificate.request, &one.public_key, &one.signature);
         if !certificate.approvals.iter().all(signs) {
             return Err(why("a signature under its request is not good"));
@@ -167,12 +175,125 @@ impl SignedCertificate {
         if request.keys.len() != certificate.destroyed.len() || !request.keys.iter().all(|key| named(&key.id)) {
             return Err(why("the keys that were destroyed are not those that were asked for"));
         }
+        in_time(&certificate, &request, issued)?;
         Ok((certificate, request))
     }
+}
+
+/// Whether nobody was spared the waiting, as the certificate says itself.
+fn in_time(certificate: &Certificate, request: &Request, issued: OffsetDateTime) -> Result<(), Disbelieved> {
+    let time =
+        |text: &str| OffsetDateTime::parse(text, &Rfc3339).map_err(|_| Disbelieved(format!("{text} is no time")));
+    let (asked, expires) = (time(&request.requested_at)?, time(&request.expires_at)?);
+    let mut approved = asked;
+    for approval in &certificate.approvals {
+        let at = time(&approval.at)?;
+        if at < approved || at >= expires {
+            return Err(Disbelieved(format!("{} signed before it was asked, or when it was void", approval.name)));
+        }
+        approved = at;
+    }
+    let due = approved + time::Duration::milliseconds(i64::from(request.waiting_days) * DAY_MS.cast_signed());
+    for one in &certificate.destroyed {
+        let at = time(&one.at)?;
+        if at < due || at > issued {
+            return Err(Disbelieved(format!(
+                "the key {} was destroyed before it was due, or later than this says",
+                one.key
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// As certificates have times.
 #[must_use]
 pub fn at(time: UtcMillis) -> String {
     crate::clock::rfc3339(time)
+}
+
+/// The certificate of a destruction whose keys are gone and whose buckets are removed, but for those that stay; to be signed.
+pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[String]) -> Result<Certificate, Error> {
+    let DestructionState::Removing { answers, round, checked: Some(checked), contents, .. } = &row.state else {
+        return Err(Error::Missing("what was destroyed"));
+    };
+    let destroyed =
+        |one: &KeyAnswer| Destroyed { key: one.key.to_string(), answer: one.answer.clone(), at: at(one.at) };
+    let elsewhere = round.is_none() || answers.len() > 1;
+    let mut survives = survivors(round.is_some(), gateway.root_inside_data, elsewhere, stays);
+    let request: Request = serde_json::from_str(&row.document).map_err(|e| Error::Corrupt(e.to_string()))?;
+    if request.scope == Scope::Tenant {
+        let others = |key: &TenantKeyRow| key.tenant == row.tenant && !key.state.is_destroyed();
+        for key in gateway.control.rows(OTHERS_MAX, others).await? {
+            let what =
+                format!("the tenant key {} ({}), made after the request, and what hangs on it", key.name, key.id);
+            survives.push(Survivor { what, until: "somebody asks for its destruction".to_owned() });
+        }
+    }
+    Ok(Certificate {
+        format: CERTIFICATE.to_owned(),
+        issued_at: at(crate::clock::now()),
+        place: node::describe(&gateway.identity.load()),
+        signer: String::new(),
+        request: row.document.clone(),
+        request_sha256: digest_of(&row.document),
+        approvals: row.approvals.iter().map(Into::into).collect(),
+        destroyed: answers.iter().map(destroyed).collect(),
+        round: round.map(|(before, after)| Round {
+            root_key_before: before.to_string(),
+            root_key_after: after.to_string(),
+            file: "the file of the one before was overwritten, and replaced by that of the other".to_owned(),
+        }),
+        checked: *checked,
+        removed: contents.iter().filter(|one| !stays.contains(&one.bucket)).cloned().collect(),
+        survives,
+    })
+}
+
+/// Keys of a tenant at most.
+const OTHERS_MAX: usize = 1000;
+
+/// What is still there, said as it is.
+fn survivors(root_key: bool, root_inside: bool, elsewhere: bool, stays: &[String]) -> Vec<Survivor> {
+    let one = |what: &str, until: &str| Survivor { what: what.to_owned(), until: until.to_owned() };
+    let mut out = vec![
+        one(
+            "sealed bytes of the removed objects in the chunk store, which open under no key that there is",
+            "they are collected and their segments reclaimed, which begins at once",
+        ),
+        one(
+            "sealed rows of them in older files of the catalog, which open under no key that there is",
+            "these files are compacted",
+        ),
+        one("records of the access log, which name objects and no content", "the end of their retention"),
+    ];
+    out.push(match root_key && root_inside {
+        true => one(
+            "copies of the data directory that were made before, WHICH HOLD THE ROOT KEY OF THEN: with one of them the keys open",
+            "their holders destroy them, which is theirs to do at once",
+        ),
+        false => one(
+            "copies and backups of the data directory that were made before, of which alone nothing that hung on these keys opens",
+            "their holders delete them",
+        ),
+    });
+    if root_key && !root_inside {
+        out.push(one(
+            "copies of the root key's directory that were made before the round: with one of them, and a copy of the data of then, the keys open",
+            "their holders destroy them, which is theirs to do at once",
+        ));
+    }
+    if elsewhere {
+        out.push(one(
+            "backups and replicas of the key provider that were made before, if there are any",
+            "the provider's operator destroys them, which is theirs to do at once",
+        ));
+    }
+    out.extend(stays.iter().map(|name| {
+        one(
+            &format!("rows of the bucket {name} that cannot be read and so not be removed"),
+            "somebody looks after the damage",
+        )
+    }));
+    out
 }

@@ -26,6 +26,7 @@ pub fn page(
             keys(request),
             approvals(certificate),
             providers(certificate),
+            checked(certificate),
             removed(certificate),
             survives(certificate),
             proof(signed, certificate, &json),
@@ -116,20 +117,29 @@ fn providers(certificate: &Certificate) -> Section {
     Section::Table { heading: two("Destruction", "파기"), columns, rows: rows.collect() }
 }
 
-fn removed(certificate: &Certificate) -> Section {
-    let removed = &certificate.removed;
-    let mut facts = vec![
-        fact("Wrapped keys tried after", "파기 후 시도한 키", format!("{}, of which 0 opened", certificate.checked)),
-        fact("Buckets removed", "삭제된 버킷", removed.buckets.to_string()),
-        fact("Objects removed", "삭제된 객체", removed.objects.to_string()),
-        fact("Uploads removed", "삭제된 업로드", removed.uploads.to_string()),
-        fact("Bytes of them", "바이트", removed.bytes.to_string()),
-    ];
+fn checked(certificate: &Certificate) -> Section {
+    let tried = format!("{}, of which 0 opened", certificate.checked);
+    let mut facts = vec![fact("Bucket keys tried after", "파기 후 시도한 키", tried)];
     if let Some(round) = &certificate.round {
         facts.push(fact("Root key before", "이전 루트 키", &round.root_key_before));
         facts.push(fact("Root key after", "이후 루트 키", &round.root_key_after));
+        facts.push(fact("File of the one before", "이전 루트 키 파일", &round.file));
     }
     Section::Facts { heading: two("What was seen", "확인"), facts }
+}
+
+fn removed(certificate: &Certificate) -> Section {
+    let rows = certificate
+        .removed
+        .iter()
+        .map(|one| vec![one.bucket.clone(), one.objects.to_string(), one.uploads.to_string(), one.bytes.to_string()]);
+    let columns = vec![
+        Column::new("Bucket", "버킷", 3.0),
+        Column::new("Objects", "객체", 1.2),
+        Column::new("Uploads", "업로드", 1.2),
+        Column::new("Bytes", "바이트", 1.6),
+    ];
+    Section::Table { heading: two("What was removed", "삭제된 것"), columns, rows: rows.collect() }
 }
 
 fn survives(certificate: &Certificate) -> Section {

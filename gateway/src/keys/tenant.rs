@@ -85,6 +85,14 @@ impl KeyRing {
         Ok(changed)
     }
 
+    /// Whether its provider holds this very key.
+    ///
+    /// # Errors
+    /// `Provider` when it does not, or does not answer.
+    pub async fn holds(&self, row: &TenantKeyRow) -> Result<(), Error> {
+        Ok(self.provider_of(row).await?.holds(row).await?)
+    }
+
     /// Destroys a key at its provider, and says what was done and seen.
     ///
     /// # Errors
@@ -93,7 +101,8 @@ impl KeyRing {
         Ok(self.provider_of(row).await?.destroy(row).await?)
     }
 
-    /// Tries to unwrap keys of buckets by a key that was destroyed, as it was stored: none may open. Gives how many were tried.
+    /// Tries to unwrap keys of buckets by a key that was destroyed, with all that is stored of it: none may open. Gives how many
+    /// were tried.
     ///
     /// # Errors
     /// `StillOpens` when one does, `Provider` when its provider does not answer.

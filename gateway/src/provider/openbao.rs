@@ -376,6 +376,10 @@ impl KeyProvider for OpenBao {
         Ok(out)
     }
 
+    async fn holds(&self, row: &TenantKeyRow) -> Result<(), ProviderError> {
+        self.guard.call("read", || self.ours(row)).await
+    }
+
     async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
         self.guard.call("destroy", || self.delete(row.id)).await
     }

@@ -304,6 +304,15 @@ impl KeyProvider for Token {
         self.guard.call("unwrap", call).await
     }
 
+    async fn holds(&self, row: &TenantKeyRow) -> Result<(), ProviderError> {
+        let last = row.current()?.number;
+        let call = || {
+            let row = row.clone();
+            self.run(move |session| ours(session, &row, last).map(|_| ()))
+        };
+        self.guard.call("read", call).await
+    }
+
     async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
         let call = || {
             let row = row.clone();

@@ -97,6 +97,11 @@ impl KeyProvider for SealedFile {
         Ok(out)
     }
 
+    async fn holds(&self, row: &TenantKeyRow) -> Result<(), ProviderError> {
+        self.open(row, row.current()?.number)?;
+        Ok(())
+    }
+
     /// Here no single key can be: the root key that wraps it has copies of it in every backup of the catalog.
     async fn destroy(&self, _key: &TenantKeyRow) -> Result<String, ProviderError> {
         Err(ProviderKind::SealedFile.refused("its keys are destroyed by a round that replaces the root key"))

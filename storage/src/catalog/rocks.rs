@@ -89,8 +89,14 @@ struct Buckets {
 impl Buckets {
     /// Keeps a row; gives the one that had its name.
     fn keep(&mut self, row: Arc<BucketRow>) -> Option<Arc<BucketRow>> {
-        self.by_id.insert(row.id, Arc::clone(&row));
-        self.by_name.insert(row.name.clone(), row)
+        let id = row.id;
+        self.by_id.insert(id, Arc::clone(&row));
+        let before = self.by_name.insert(row.name.clone(), row);
+        // One that went in the same batch as another of its name came.
+        if let Some(gone) = before.as_ref().filter(|before| before.id != id) {
+            self.by_id.remove(&gone.id);
+        }
+        before
     }
 
     fn forget(&mut self, name: &BucketName) {

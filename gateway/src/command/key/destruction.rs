@@ -15,7 +15,7 @@ use crate::command::client::Client;
 use crate::command::table::render;
 use crate::command::{CommandError, Reach, print};
 use crate::destruction::certificate::{Certificate, SignedCertificate};
-use crate::destruction::{Request, digest_of, pdf, to_sign};
+use crate::destruction::{Request, digest_of, is_plain, pdf, to_sign};
 
 pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("ID", "id"),
@@ -57,7 +57,9 @@ pub(super) fn enrol(reach: &Reach, path: &Path) -> Result<(), CommandError> {
     let public_key = hex::encode(pair.public_key());
     let file =
         KeyFile { format: FORMAT.to_owned(), public_key: public_key.clone(), private_key: hex::encode(pkcs8.as_ref()) };
-    let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(CommandError::new)?);
+    // As long as it will be from the start: one that grew would leave a copy behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(1024));
+    serde_json::to_writer_pretty(&mut *text, &file).map_err(CommandError::new)?;
     let client = Client::new(reach)?;
     let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;
     out.write_all(&text).and_then(|()| out.sync_all()).map_err(failed(path))?;
@@ -115,6 +117,9 @@ pub(super) fn approve(
     let document = text(&shown, "document")?;
     let request: Request = serde_json::from_str(document).map_err(CommandError::new)?;
     let pretty = serde_json::to_string_pretty(&request).map_err(CommandError::new)?;
+    if !is_plain(document) {
+        return Err(CommandError("not signed: the request holds characters that hide or turn others".to_owned()));
+    }
     confirmed(&format!("{pretty}\nSHA-256 {}", digest_of(document)))?;
     sign(reach, &client, id, document, &pair)
 }
@@ -178,17 +183,15 @@ fn said(reach: &Reach, certificate: &Certificate, request: &Request) -> Result<(
     let names = request.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
     let persons = certificate.approvals.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(" and ");
     let trial = if request.trial { " (a TRIAL: nobody was made to wait)" } else { "" };
+    let removed = &certificate.removed;
+    let objects: u64 = removed.iter().map(|one| one.objects).sum();
     print(&format!(
-        "valid{trial}: {} of {} destroyed, certified {}; asked for and approved by {persons}; {}\n{} wrapped keys were tried after, none opened; removed: {} buckets, {} objects, {} uploads, {} bytes",
-        names,
+        "valid{trial}: {names} of {} destroyed, certified {}; asked for and approved by {persons}; {}\n{} bucket keys were tried after, none opened; {} buckets were removed, with {objects} objects",
         request.tenant.name,
         certificate.issued_at,
         request.legal_basis,
         certificate.checked,
-        certificate.removed.buckets,
-        certificate.removed.objects,
-        certificate.removed.uploads,
-        certificate.removed.bytes,
+        removed.len(),
     ))?;
     for survivor in &certificate.survives {
         print(&format!("survives: {}, until {}", survivor.what, survivor.until))?;

@@ -108,6 +108,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
                 last = (Some(text(&prefix)), None);
                 prefixes.push(dto::CommonPrefix { prefix: Some(text(&prefix)) });
             }
+            UploadItem::Damaged(why) => return Err(Error::Corrupt(why).into()),
             UploadItem::Upload(row) => {
                 let OpenUpload { row, checksum, .. } = OpenUpload::open(*row, bucket, &bucket_key)?;
                 last = (Some(text(row.key.as_str())), Some(row.id.to_string()));
@@ -148,7 +149,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
 /// The newest version of the bucket key that an upload hangs on.
 fn newest(items: &[UploadItem]) -> u32 {
     let version = |item: &UploadItem| match item {
-        UploadItem::Prefix(_) => 0,
+        UploadItem::Prefix(_) | UploadItem::Damaged(_) => 0,
         UploadItem::Upload(row) => version_of(&row.envelope),
     };
     items.iter().map(version).max().unwrap_or(0)

@@ -200,7 +200,15 @@ impl Shared {
         }
         while let Some((key, value)) = cursor.item() {
             page.steps += 1;
-            let row = upload_row(key, value)?;
+            let row = match upload_row(key, value) {
+                Ok(row) => row,
+                Err(CatalogError::Corrupt(why)) if page.items.len() < query.limit => {
+                    page.items.push(UploadItem::Damaged(why));
+                    cursor.next();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let group = query.delimiter.as_deref().and_then(|d| group(row.key.as_str(), &query.prefix, d));
             let group = group.map(str::to_owned);
             if let Some(group) = &group

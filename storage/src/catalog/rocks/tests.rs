@@ -366,3 +366,17 @@ async fn what_a_full_disk_broke_is_told_from_other_faults() {
         assert!(catalog.health().is_err(), "readiness fails");
     }
 }
+
+#[test]
+fn a_bucket_that_takes_the_name_of_another_takes_its_place_by_id_too() {
+    let (mut buckets, first) = (Buckets::default(), bucket());
+    let second = BucketRow { id: BucketId::from_bytes([7; 16]), ..bucket() };
+    assert!(buckets.keep(Arc::new(first.clone())).is_none());
+    assert!(buckets.keep(Arc::new(first.clone())).is_some(), "other settings of the same one");
+    assert!(buckets.by_id.contains_key(&first.id));
+    // As a batch leaves it in which the first went and the second came.
+    assert_eq!(buckets.keep(Arc::new(second.clone())).map(|row| row.id), Some(first.id));
+    assert!(!buckets.by_id.contains_key(&first.id) && buckets.by_id.contains_key(&second.id));
+    buckets.forget(&second.name);
+    assert!(buckets.by_id.is_empty() && buckets.by_name.is_empty());
+}
