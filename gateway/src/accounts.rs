@@ -28,7 +28,9 @@ pub struct NewCredential {
 pub fn is_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._@-".contains(&b);
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    first && name.len() <= NAME_MAX && name.bytes().all(allowed)
+    // One that reads as an id would stand for whatever has that id.
+    let is_id = name.parse::<TenantId>().is_ok();
+    first && name.len() <= NAME_MAX && name.bytes().all(allowed) && !is_id
 }
 
 /// A tenant with its keys, and the rows to be stored together.
@@ -115,7 +117,7 @@ mod tests {
         for good in ["a", "demo", "kim.minji@hospital-1", "0"] {
             assert!(is_name(good), "{good}");
         }
-        for bad in ["", "-a", "A", "a b", "a/b", &"x".repeat(64), "곳간"] {
+        for bad in ["0123456789abcdef0123456789abcdef", "", "-a", "A", "a b", "a/b", &"x".repeat(64), "곳간"] {
             assert!(!is_name(bad), "{bad}");
         }
     }

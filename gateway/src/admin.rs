@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use futures::FutureExt;
 use futures::future::Either;
-use http::header::USER_AGENT;
-use http::{Method, Request, StatusCode};
+use http::header::{ALLOW, USER_AGENT};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::decide::decide;
@@ -33,7 +31,6 @@ use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
 use crate::error::Error;
-use crate::fold::{Folds, Kind};
 use crate::gateway::Gateway;
 use crate::keys::{Held, Suspending};
 use crate::provider::ProviderError;
@@ -47,6 +44,7 @@ mod destructions;
 mod keys;
 mod ledger;
 mod rotations;
+mod routes;
 pub mod signing;
 
 use audit::chain::Chains;
@@ -82,11 +80,13 @@ struct Peer(IpAddr);
 struct Failure {
     status: StatusCode,
     message: String,
+    /// Methods that the resource has, where another was asked for.
+    allow: Option<String>,
 }
 
 impl Failure {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), allow: None }
     }
 }
 
@@ -100,6 +100,10 @@ impl From<Error> for Failure {
             Error::Commit(CommitError::Refused(Refusal::Changed)) => {
                 Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
             }
+            Error::Commit(
+                CommitError::Refused(Refusal::Full | Refusal::Busy) | CommitError::Stopped | CommitError::Poisoned(_),
+            )
+            | Error::Stalled => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
             Error::KeySuspended(_) => Self::new(
                 StatusCode::CONFLICT,
@@ -209,9 +213,13 @@ impl Admin {
         let agent = request.headers().get(USER_AGENT);
         let context = Arc::new(RequestContext::new(id.clone(), clock::now(), peer, agent));
         let outcome = self.run(request, &context).await;
+        let mut allow = None;
         let (status, mut answer, error) = match outcome {
             Ok(answer) => (StatusCode::OK, answer, None),
-            Err(failure) => (failure.status, json!({ "error": failure.message }), Some(failure.message)),
+            Err(failure) => {
+                allow = failure.allow;
+                (failure.status, json!({ "error": failure.message }), Some(failure.message))
+            }
         };
         if context.recorded_status().is_none()
             && let Err(error) = self.record(&context, status, error).await
@@ -222,7 +230,11 @@ impl Admin {
         if let (Some(answer), true) = (answer.as_object_mut(), status != StatusCode::OK) {
             answer.insert("request_id".to_owned(), Value::String(id));
         }
-        (status, Json(answer)).into_response()
+        let mut response = (status, Json(answer)).into_response();
+        if let Some(methods) = allow.and_then(|methods| methods.parse().ok()) {
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        response
     }
 
     /// Administration is the platform's matter, whoever asks for it; but keys are their tenant's.
@@ -244,9 +256,11 @@ impl Admin {
             .await
             .map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
             .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broke off"))?;
-        let path: Vec<&str> = parts.uri.path().strip_prefix("/v1/").unwrap_or_default().split('/').collect();
-        let operation =
-            route(&parts.method, &path).ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such resource"))?;
+        let whole = parts.uri.path();
+        let path = whole.strip_prefix("/v1/").unwrap_or_default();
+        let path: Vec<String> = path.split('/').map(signing::unescape).collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let operation = routes::route(&parts.method, &path).ok_or_else(|| routes::no_route(whole, &path))?;
         context.named(operation.name(), None, None);
         context.administers(operation);
         let account = auth::authenticate(self, &parts, &body, context).await?;
@@ -275,6 +289,9 @@ impl Admin {
             serde_json::from_slice(&body)
                 .map_err(|e| Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")))?
         };
+        if !(body.is_object() || body.is_null()) {
+            return Err(Failure::new(StatusCode::BAD_REQUEST, "the body is a JSON object, or there is none"));
+        }
         let call = Call { path, query: parts.uri.query().unwrap_or(""), body, tenant, principal };
         // Who replaces the root key waits for all others, and cannot be among them.
         let _administering = match operation {
@@ -365,13 +382,7 @@ impl Routes {
     /// Health, metrics and API. Whatever is none of them is on record as a request of the API that is refused.
     #[must_use]
     pub fn new(admin: &Arc<Admin>) -> Self {
-        let router = Router::new()
-            .route("/healthz", get(healthy).fallback(api))
-            .route("/readyz", get(ready).fallback(api))
-            .route("/metrics", get(metrics_page).fallback(api))
-            .fallback(api)
-            .with_state(Arc::clone(admin));
-        Self { admin: Arc::clone(admin), router }
+        Self { admin: Arc::clone(admin), router: routes::router(admin) }
     }
 
     /// Returns when requests can have been signed late enough.
@@ -418,80 +429,4 @@ impl Answer for Routes {
 
 fn does_not_answer(why: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why }))).into_response()
-}
-
-fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
-    match (method.as_str(), path) {
-        ("GET", ["tenants"]) => Some(AdminOperation::TenantList),
-        ("POST", ["tenants"]) => Some(AdminOperation::TenantCreate),
-        ("GET", ["principals"]) => Some(AdminOperation::PrincipalList),
-        ("POST", ["principals"]) => Some(AdminOperation::PrincipalCreate),
-        ("POST", ["principals", _, "disable"]) => Some(AdminOperation::PrincipalDisable),
-        ("GET", ["credentials"]) => Some(AdminOperation::CredentialList),
-        ("POST", ["credentials"]) => Some(AdminOperation::CredentialCreate),
-        ("POST", ["credentials", _, "revoke"]) => Some(AdminOperation::CredentialRevoke),
-        ("PUT", ["buckets", _, "residency"]) => Some(AdminOperation::BucketResidency),
-        ("GET", ["audit"]) => Some(AdminOperation::AuditList),
-        ("GET", ["keys"]) => Some(AdminOperation::KeyList),
-        ("POST", ["keys"]) => Some(AdminOperation::KeyCreate),
-        ("GET", ["ledger"]) => Some(AdminOperation::KeyLedger),
-        ("PUT", ["approver"]) => Some(AdminOperation::KeyApproverEnrol),
-        ("POST", ["destructions"]) => Some(AdminOperation::KeyDestroy),
-        ("GET", ["destructions"]) => Some(AdminOperation::KeyDestructionList),
-        ("GET", ["destructions", _]) => Some(AdminOperation::KeyDestructionShow),
-        ("POST", ["destructions", _, "sign"]) => Some(AdminOperation::KeyDestroySign),
-        ("POST", ["destructions", _, "cancel"]) => Some(AdminOperation::KeyDestroyCancel),
-        ("POST", ["root", "replace"]) => Some(AdminOperation::RootReplace),
-        ("GET", ["rotations"]) => Some(AdminOperation::KeyRotationList),
-        ("POST", ["buckets", _, "rotate"]) => Some(AdminOperation::KeyRotateBucket),
-        ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
-        ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
-        ("POST", ["keys", _, "schedule"]) => Some(AdminOperation::KeySchedule),
-        ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),
-        ("POST", ["keys", _, "resume"]) => Some(AdminOperation::KeyResume),
-        ("POST", ["keys", _, "default"]) => Some(AdminOperation::KeyDefault),
-        _ => None,
-    }
-}
-
-async fn api(
-    State(admin): State<Arc<Admin>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request<Body>,
-) -> Response {
-    admin.answer(peer, request).await
-}
-
-/// Counted into one record per source and minute: nothing of anybody is in the answer, and it must come when the
-/// log cannot be written.
-fn count_health(admin: &Admin, peer: IpAddr, path: &str) {
-    let _written = Folds::take(&admin.gateway.recorder, (Kind::Health, peer), clock::now(), path.as_bytes());
-}
-
-async fn healthy(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> &'static str {
-    count_health(&admin, peer, "/healthz");
-    "ok\n"
-}
-
-async fn ready(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Response {
-    count_health(&admin, peer, "/readyz");
-    let catalog = admin.gateway.catalog.health().map_err(|why| format!("catalog: {why}"));
-    let store = admin.gateway.chunks.health().map_err(|why| format!("store: {why}"));
-    match catalog.and(store) {
-        Ok(()) => "ready\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
-    }
-}
-
-async fn metrics_page(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> String {
-    count_health(&admin, peer, "/metrics");
-    let (commits, batches) = admin.catalog.counters();
-    metrics::counter!("gotgan_commits_total").absolute(commits);
-    metrics::counter!("gotgan_commit_batches_total").absolute(batches);
-    let (size, live) = admin.gateway.chunks.usage();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; bytes below 2^53 are exact")]
-    for (kind, bytes) in [("written", size), ("live", live)] {
-        metrics::gauge!("gotgan_segment_bytes", "kind" => kind).set(bytes as f64);
-    }
-    admin.prometheus.render()
 }

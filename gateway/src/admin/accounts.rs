@@ -12,7 +12,12 @@ use super::{Admin, Call, Failure, Outcome, Then};
 use crate::accounts::{is_name, new_credential, new_principal, new_tenant};
 use crate::clock::{now, rfc3339};
 use crate::control::{CredentialRow, PrincipalRow, Standing, TenantRow};
+use crate::destruction::is_plain;
 
+/// Sites that a bucket is narrowed to.
+const SITES_MAX: usize = 100;
+/// Bytes of the name of one.
+const SITE_MAX: usize = 63;
 /// Lines of one list.
 const LIST_MAX: usize = 10_000;
 
@@ -30,7 +35,11 @@ pub(super) async fn list_tenants(admin: &Admin) -> Result<Outcome, Failure> {
 pub(super) async fn create_principal(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let name = name_of(call)?;
     let role = role_of(call)?;
-    let tenant = match (role.is_of_a_tenant(), call.body.get("tenant").and_then(Value::as_str)) {
+    let named = match call.body.get("tenant") {
+        None | Some(Value::Null) => None,
+        Some(_) => Some(call.text("tenant")?),
+    };
+    let tenant = match (role.is_of_a_tenant(), named) {
         (false, None) => None,
         (false, Some(_)) => return Err(bad(&format!("a {} belongs to no tenant", role.name()))),
         (true, None) => return Err(bad(&format!("the role {} belongs to a tenant: name it", role.name()))),
@@ -56,6 +65,9 @@ pub(super) async fn list_principals(admin: &Admin, call: &Call<'_>) -> Result<Ou
 
 pub(super) async fn disable_principal(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = principal(admin, call.path.get(1).copied().unwrap_or("")).await?;
+    if known.row.role == Role::PlatformAdministrator {
+        another_administrator(admin, |credential| credential.principal != known.row.id).await?;
+    }
     let row = PrincipalRow { active: false, ..known.row.clone() };
     let rows = vec![admin.gateway.control.replace(&known, &row)?];
     Ok(Outcome { then: Then::ForgetAccounts, ..Outcome::rows(rows, principal_json(&row)) })
@@ -88,9 +100,26 @@ pub(super) async fn revoke_credential(admin: &Admin, call: &Call<'_>) -> Result<
     let id = call.path.get(1).copied().unwrap_or("");
     let known = admin.gateway.control.standing::<CredentialRow>(id.as_bytes()).await?;
     let known = known.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "no such credential"))?;
+    if known.row.tenant.is_none() {
+        another_administrator(admin, |credential| credential.access_key != known.row.access_key).await?;
+    }
     let row = CredentialRow { active: false, ..known.row.clone() };
     let rows = vec![admin.gateway.control.replace(&known, &row)?];
     Ok(Outcome { then: Then::ForgetAccounts, ..Outcome::rows(rows, credential_json(&row)) })
+}
+
+/// Whether somebody administers the platform still, without what is taken away: nobody else could let them in again.
+async fn another_administrator(admin: &Admin, left: impl Fn(&CredentialRow) -> bool) -> Result<(), Failure> {
+    let is_one = |row: &PrincipalRow| row.active && row.role == Role::PlatformAdministrator;
+    let persons: Vec<PrincipalRow> = admin.gateway.control.rows(LIST_MAX, is_one).await?;
+    let holds = |row: &CredentialRow| row.active && left(row) && persons.iter().any(|one| one.id == row.principal);
+    match admin.gateway.control.rows::<CredentialRow>(1, holds).await?.is_empty() {
+        false => Ok(()),
+        true => Err(Failure::new(
+            StatusCode::CONFLICT,
+            "it is the last way in for administrators of the platform: make another administrator and credential first",
+        )),
+    }
 }
 
 /// A bucket's residency can be narrowed, never widened.
@@ -102,7 +131,13 @@ pub(super) async fn narrow_bucket(admin: &Admin, call: &Call<'_>) -> Result<Outc
     for code in texts(call, "subdivisions")? {
         subdivisions.insert(code.parse().map_err(|e| bad(&format!("{code:?} is no ISO 3166-2 code: {e}")))?);
     }
-    let sites = texts(call, "sites")?.into_iter().collect();
+    let sites = texts(call, "sites")?;
+    if sites.len() > SITES_MAX
+        || sites.iter().any(|site| !(1..=SITE_MAX).contains(&site.trim().chars().count()) || !is_plain(site))
+    {
+        return Err(bad(&format!("sites are at most {SITES_MAX} names of 1 to {SITE_MAX} characters")));
+    }
+    let sites = sites.into_iter().collect();
     let inner = Residency::within_korea(subdivisions, sites).map_err(|e| bad(&e.to_string()))?;
     let residency = known.residency.narrow(&inner).map_err(|e| Failure::new(StatusCode::CONFLICT, e.to_string()))?;
     let update = admin.gateway.control.update(&known, BucketRow { residency, ..BucketRow::clone(&known) })?;

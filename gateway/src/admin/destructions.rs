@@ -7,10 +7,11 @@ use policy::time::UtcMillis;
 use serde_json::{Value, json};
 
 use super::accounts::bad;
-use super::keys::{key, keys_of, of_tenant, tenant};
+use super::keys::{key, keys_of, of_tenant, shortened, tenant};
 use super::{Admin, Call, Failure, Outcome, Then};
 use crate::clock::{now, rfc3339};
 use crate::control::{ApprovalKey, DestructionRow, DestructionState, KeyState, PrincipalRow, Standing, TenantKeyRow};
+use crate::destruction::certificate::Approved;
 use crate::destruction::{
     DAY_MS, Named, REQUEST, Request, RequestedKey, RequestedVersion, Scope, WAITING_DAYS, digest_of, is_approval_key,
     is_plain,
@@ -34,14 +35,21 @@ const EXPIRES_DAYS: u64 = 7;
 /// The key that a principal signs approvals with. Another one begins anew to be there for a week.
 pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let public_key = call.text("public_key")?;
+    if hex::decode(public_key).map(|key| key.len()) != Ok(32) {
+        return Err(bad("the public key is an Ed25519 one: 64 hexadecimal digits"));
+    }
     if !is_approval_key(public_key) {
-        return Err(bad("the public key is an Ed25519 one, and no weak one: 64 hexadecimal digits"));
+        let why = "under this public key one signature is good for every text: make another";
+        return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     let known = asking(admin, call).await?;
     let key = ApprovalKey { public_key: public_key.to_ascii_lowercase(), enrolled: now() };
     let row = PrincipalRow { approval_key: Some(key), ..known.row.clone() };
     let rows = vec![admin.gateway.control.replace(&known, &row)?];
-    Ok(Outcome::rows(rows, json!({ "principal": row.id.to_string(), "name": row.name, "public_key": public_key })))
+    Ok(Outcome::rows(
+        rows,
+        json!({ "principal": row.id.to_string(), "name": row.name, "public_key": public_key.to_ascii_lowercase() }),
+    ))
 }
 
 /// Writes the request down, to be signed by whoever asks. Nothing happens to the keys yet.
@@ -110,12 +118,16 @@ async fn room(admin: &Admin, tenant: TenantId) -> Result<(), Failure> {
 
 /// A signature under a request. With the second one it is approved: the keys open nothing from then on.
 pub(super) async fn sign(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let signature = call.text("signature")?;
+    if hex::decode(signature).map(|bytes| bytes.len()) != Ok(64) {
+        return Err(bad("the signature is an Ed25519 one: 128 hexadecimal digits"));
+    }
     let (known, person) = (destruction(admin, call).await?, asking(admin, call).await?.row);
     let request: Request = serde_json::from_str(&known.row.document).map_err(|e| Error::Corrupt(e.to_string()))?;
     let conflict = |why: String| Failure::new(StatusCode::CONFLICT, why);
     // Only what says itself that it is a trial is one.
     let trial = request.trial && admin.gateway.trial_destruction;
-    let approval = known.row.next_approval(&person, call.text("signature")?, trial, now());
+    let approval = known.row.next_approval(&person, signature, trial, now());
     let mut row = known.row.clone();
     row.approvals.push(approval.map_err(conflict)?);
     let (mut rows, mut keys) = (Vec::new(), Vec::new());
@@ -222,7 +234,8 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let mut answer = shown(&row);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("document".to_owned(), json!(row.document));
-        fields.insert("approvals".to_owned(), json!(row.approvals));
+        let approvals: Vec<Approved> = row.approvals.iter().map(Into::into).collect();
+        fields.insert("approvals".to_owned(), json!(approvals));
         if let DestructionState::Done { certificate, .. } = &row.state {
             fields.insert("certificate".to_owned(), json!(certificate));
         }
@@ -242,9 +255,9 @@ async fn destruction(admin: &Admin, call: &Call<'_>) -> Result<Standing<Destruct
         Ok(id) => admin.gateway.control.standing::<DestructionRow>(id.as_bytes()).await?,
         Err(_) => None,
     };
-    known
-        .filter(|known| known.row.tenant == tenant)
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no destruction {named:?}")))
+    known.filter(|known| known.row.tenant == tenant).ok_or_else(|| {
+        Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no destruction {:?}", shortened(named)))
+    })
 }
 
 /// Whether a key may be destroyed, as far as it is not being so already.
@@ -265,7 +278,7 @@ fn waiting_days(admin: &Admin, call: &Call<'_>) -> Result<u32, Failure> {
     let days = call.body.get("waiting_days").and_then(Value::as_u64).and_then(|days| u32::try_from(days).ok());
     let days = days.ok_or_else(|| bad("waiting_days is missing or no number"))?;
     let (least, most) = (WAITING_DAYS.start(), WAITING_DAYS.end());
-    match days == 0 || WAITING_DAYS.contains(&days) || admin.gateway.trial_destruction {
+    match days == 0 || WAITING_DAYS.contains(&days) || (admin.gateway.trial_destruction && days <= *most) {
         true => Ok(days),
         false => Err(bad(&format!("waiting_days is {least} to {most}, or 0 where the law says now"))),
     }

@@ -11,6 +11,7 @@ use super::{Admin, Call, Failure, Outcome, Then};
 use crate::accounts::new_key;
 use crate::clock::{now, rfc3339};
 use crate::control::{KeyState, Standing, TenantKeyRow, TenantRow};
+use crate::destruction::is_plain;
 use crate::error::Error;
 use crate::provider::ProviderKind;
 use crate::rotation::{self, Rotation};
@@ -125,8 +126,10 @@ pub(super) async fn schedule(admin: &Admin, call: &Call<'_>) -> Result<Outcome, 
 pub(super) async fn suspend(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = named_key(admin, call).await?;
     let reason = call.text("reason")?.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_MAX {
-        return Err(bad(&format!("a suspension needs a reason of 1 to {REASON_MAX} characters")));
+    if reason.is_empty() || reason.chars().count() > REASON_MAX || !is_plain(reason) {
+        return Err(bad(&format!(
+            "a suspension needs a reason of 1 to {REASON_MAX} characters, none of which hides others"
+        )));
     }
     active(&known.row)?;
     let state = KeyState::Suspended { since: now(), reason: reason.to_owned() };
@@ -210,7 +213,12 @@ pub(super) async fn key(admin: &Admin, call: &Call<'_>, named: &str) -> Result<S
     };
     known
         .filter(|known| known.row.tenant == tenant)
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no key {named:?}")))
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no key {:?}", shortened(named))))
+}
+
+/// A name as messages say it, however long it was.
+pub(super) fn shortened(name: &str) -> String {
+    name.chars().take(80).collect()
 }
 
 async fn by_name(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<KeyId>, Error> {

@@ -104,6 +104,7 @@ pub async fn pages_of_uploads_join_to_the_whole(backend: &impl Backend) {
                 (query.key_marker, query.upload_id_marker) = match page.items.last().unwrap() {
                     UploadItem::Upload(row) => (Some(row.key.as_str().to_owned()), Some(row.id)),
                     UploadItem::Prefix(prefix) => (Some(prefix.clone()), None),
+                    UploadItem::Damaged(why) => panic!("{why}"),
                 };
                 joined.extend(page.items);
                 if !page.truncated {
