@@ -269,13 +269,13 @@ fn what_is_no_request_is_on_record() {
     }
     let mut wire = Wire::connect(server.bootstrap.admin).unwrap();
     wire.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
-    assert_eq!(wire.answer("POST").unwrap().status, 404);
+    assert_eq!(wire.answer("POST").unwrap().status, 405);
     sent += 1;
     until("a record of each", || (counted(&server.records()) >= sent).then_some(()));
     let records = server.records();
     assert_eq!(counted(&records), sent, "{records:#?}");
     let count = |status: u16| records.iter().filter(|r| r["status"] == status).count();
-    assert_eq!((count(400), count(431), count(404)), (12, 2, 4));
+    assert_eq!((count(400), count(431), count(404), count(405)), (12, 2, 3, 1));
     server.stop();
     let server = store.start();
     let all = server.command(&["audit", "list", "--all", "--json"]);

@@ -105,7 +105,8 @@ fn used_earlier(store: &Store, by: Duration) {
     let (key, at) = rows.into_iter().find(|(key, _)| key.windows(15).any(|w| w == b"bootstrap-used ")).unwrap();
     // Behind its proof.
     let at = u64::from_be_bytes(at[32..].try_into().unwrap()) - u64::try_from(by.as_millis()).unwrap();
-    db.put_cf(control, &key, store.proven(&key, &at.to_be_bytes())).unwrap();
+    let platform = db.get_cf(control, b"\x01platform-key").unwrap().unwrap();
+    db.put_cf(control, &key, store.proven(&platform, &key, &at.to_be_bytes())).unwrap();
     db.flush_wal(true).unwrap();
 }
 
