@@ -188,12 +188,14 @@ impl DestructionRow {
         if !is_signed(&self.document, &key.public_key, signature) {
             return Err("the signature is not one of this request by the key that you enrolled".to_owned());
         }
+        // A clock that was set back makes no signature older than what it is under.
+        let before = self.approvals.last().map_or(self.created, |last| last.at);
         Ok(Approval {
             principal: principal.id,
             name: principal.name.clone(),
             public_key: key.public_key.clone(),
             signature: signature.to_owned(),
-            at: now,
+            at: before.max(now),
         })
     }
 

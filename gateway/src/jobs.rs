@@ -26,6 +26,8 @@ const ROUND: Duration = Duration::from_secs(2);
 const ROUND_NEAR_FULL: Duration = Duration::from_millis(250);
 /// Until what a provider or a disk did not do is tried again.
 const ROUND_AFTER_FAILURE: Duration = Duration::from_secs(15);
+/// Between two looks for tenant keys that are due: each looks at all of them.
+const ROTATIONS: Duration = Duration::from_secs(15);
 /// Between two tries to write what a broken database would have to.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Reclaiming per round, while the disk is not nearly full: a quarter of one disk's time.
@@ -121,11 +123,17 @@ impl Jobs {
 
     /// What is due: destructions, and rotations by schedule.
     async fn look_after_destructions(&self, mut stop: watch::Receiver<bool>) {
-        let mut round = ROUND;
+        let (mut round, mut rotated_at) = (ROUND, None::<Instant>);
         while goes_on_after(round, &mut stop).await {
             let looked = destruction::job::look(&self.gateway, &self.identity).await;
             let looked = looked.inspect_err(|error| tracing::error!(%error, "destructions cannot be looked after"));
-            let rotated = rotation::rotate_due(&self.gateway).await;
+            let rotated = match rotated_at.is_none_or(|at| at.elapsed() >= ROTATIONS) {
+                true => {
+                    rotated_at = Some(Instant::now());
+                    rotation::rotate_due(&self.gateway).await
+                }
+                false => Ok(true),
+            };
             let rotated = rotated.inspect_err(|error| tracing::error!(%error, "tenant keys cannot be looked after"));
             round = if matches!((looked, rotated), (Ok(true), Ok(true))) { ROUND } else { ROUND_AFTER_FAILURE };
         }

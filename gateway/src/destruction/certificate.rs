@@ -230,9 +230,11 @@ pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[Stri
             survives.push(Survivor { what, until: "somebody asks for its destruction".to_owned() });
         }
     }
+    // Whatever the clock says now: it is issued behind what it certifies.
+    let issued = answers.iter().map(|one| one.at).fold(crate::clock::now(), UtcMillis::max);
     Ok(Certificate {
         format: CERTIFICATE.to_owned(),
-        issued_at: at(crate::clock::now()),
+        issued_at: at(issued),
         place: node::describe(&gateway.identity.load()),
         signer: String::new(),
         request: row.document.clone(),
