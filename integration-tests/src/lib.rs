@@ -9,6 +9,7 @@
 //! | [`wire`] | HTTP/1.1 byte by byte, so that a test can break it |
 //! | [`http2`] | HTTP/2, with prior knowledge or over TLS |
 //! | [`tls`] | whom a client trusts, and what a server shows |
+//! | [`shim`] | C functions that stand before those of the system |
 //! | [`sign`] | Signature Version 4, written from its description |
 //! | [`stream`] | `aws-chunked` bodies, with and without signatures and trailers |
 //! | [`client`] | requests that are built, signed and sent |
@@ -41,6 +42,7 @@ pub mod oracle;
 pub mod power;
 pub mod proof;
 pub mod server;
+pub mod shim;
 pub mod sign;
 pub mod softhsm;
 pub mod stream;

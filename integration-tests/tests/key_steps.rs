@@ -1,15 +1,14 @@
 //! The process is killed at every durable step of each key operation, and each time the store opens, every object reads, and the
 //! operation is done or not done, never half.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use integration_tests::approvers::{Approvers, state_of};
 use integration_tests::clock::until;
 use integration_tests::keeper::Keeper;
 use integration_tests::noise::body;
+use integration_tests::shim::shim;
 use integration_tests::{Account, Server, Store};
 
 /// Steps that no operation here needs.
@@ -39,19 +38,6 @@ int rename(const char *a, const char *b) { int r = syscall(SYS_renameat, AT_FDCW
 int unlink(const char *a) { int r = syscall(SYS_unlinkat, AT_FDCWD, a, 0); step(); return r; }
 "#;
 
-fn shim(dir: &Path) -> PathBuf {
-    let library = dir.join("steps.so");
-    let mut compiler = Command::new("cc")
-        .args(["-shared", "-fPIC", "-x", "c", "-", "-o"])
-        .arg(&library)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    compiler.stdin.take().unwrap().write_all(SHIM.as_bytes()).unwrap();
-    assert!(compiler.wait().unwrap().success());
-    library
-}
-
 fn is_dead(server: &Server) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap_or_default();
     stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
@@ -67,7 +53,7 @@ impl Steps {
     fn new() -> Self {
         let mut store = Store::new();
         let armed = store.home().join("steps");
-        store.set("LD_PRELOAD", shim(store.home()).to_str().unwrap());
+        store.set("LD_PRELOAD", shim(store.home(), SHIM).to_str().unwrap());
         store.set("STEPS", armed.to_str().unwrap());
         store.set("GOTGAN_DANGER_TRIAL_DESTRUCTION", "true");
         Self { store, armed }

@@ -1,14 +1,13 @@
 //! A disk that does not answer: who waits for it is told to come back, and it all goes on when it answers again.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_tests::clock::{until, within};
 use integration_tests::disk::files;
 use integration_tests::noise::body;
+use integration_tests::shim::shim;
 use integration_tests::{Outgoing, Server, Store};
 use rustix::fs::{Advice, fadvise};
 
@@ -30,24 +29,11 @@ ssize_t pread64(int fd, void *to, size_t length, off_t at) {
 }
 "#;
 
-fn shim(dir: &Path) -> PathBuf {
-    let library = dir.join("stall.so");
-    let mut compiler = Command::new("cc")
-        .args(["-shared", "-fPIC", "-x", "c", "-", "-o"])
-        .arg(&library)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    compiler.stdin.take().unwrap().write_all(SHIM.as_bytes()).unwrap();
-    assert!(compiler.wait().unwrap().success());
-    library
-}
-
 /// A store whose disk does not answer `what` while the file is there that comes with it.
 fn stalling(what: &str) -> (Store, PathBuf) {
     let mut store = Store::new();
     let stalls = store.home().join("stalls");
-    let library = shim(store.home());
+    let library = shim(store.home(), SHIM);
     store.set("LD_PRELOAD", library.to_str().unwrap());
     store.set(what, stalls.to_str().unwrap());
     store.set("GOTGAN_LIMITS_STALL_SECONDS", &PATIENCE.as_secs().to_string());

@@ -1,13 +1,13 @@
 //! Waiting periods and the age of who approves, by a clock that the test sets forward.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use integration_tests::approvers::Approvers;
 use integration_tests::clock::until;
 use integration_tests::keeper::Keeper;
 use integration_tests::server::binary;
+use integration_tests::shim::shim;
 use integration_tests::{Account, Store};
 use serde_json::Value;
 
@@ -48,15 +48,7 @@ struct Clocked {
 impl Clocked {
     fn new() -> Self {
         let mut store = Store::new();
-        let (library, ahead) = (store.home().join("clock.so"), store.home().join("ahead"));
-        let mut compiler = Command::new("cc")
-            .args(["-shared", "-fPIC", "-x", "c", "-", "-o"])
-            .arg(&library)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        compiler.stdin.take().unwrap().write_all(SHIM.as_bytes()).unwrap();
-        assert!(compiler.wait().unwrap().success());
+        let (library, ahead) = (shim(store.home(), SHIM), store.home().join("ahead"));
         store.set("LD_PRELOAD", library.to_str().unwrap());
         store.set("AHEAD", ahead.to_str().unwrap());
         let clocked = Self { store, library, ahead };
