@@ -18,3 +18,14 @@ path "transit/hmac/+" {
 path "transit/keys/+/config" {
   capabilities = ["update"]
 }
+# The same for one bucket: the versions of the key that its bucket key hung on.
+path "transit/keys/+/trim" {
+  capabilities = ["update"]
+}
+# For keys that a tenant brings.
+path "transit/wrapping_key" {
+  capabilities = ["read"]
+}
+path "transit/keys/+/import" {
+  capabilities = ["update"]
+}

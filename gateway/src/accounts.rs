@@ -6,6 +6,7 @@ use policy::time::UtcMillis;
 use storage::catalog::{Before, ControlKind, ControlPut};
 use zeroize::Zeroizing;
 
+use crate::approval::WEEK_MS;
 use crate::control::{ControlState, CredentialRow, PrincipalRow, TenantKeyRow, TenantRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
@@ -47,17 +48,17 @@ pub fn new_tenant(
     let (tenant, key) = keys.new_tenant(name, id, now)?;
     let name = control.put_content(ControlKind::TenantName, name.as_bytes().to_vec(), id.as_bytes(), Before::Absent);
     let mut rows = vec![name, control.create(&tenant)?];
-    rows.extend(new_key(control, &key)?);
+    rows.extend(new_key(control, &key, Before::Absent)?);
     Ok((tenant, rows))
 }
 
-/// The rows of a new tenant key.
+/// The rows of a new tenant key, whose name is as `before` says.
 ///
 /// # Errors
 /// `Corrupt` when it cannot be encoded.
-pub fn new_key(control: &ControlState, key: &TenantKeyRow) -> Result<[ControlPut; 2], Error> {
+pub fn new_key(control: &ControlState, key: &TenantKeyRow, before: Before) -> Result<[ControlPut; 2], Error> {
     let name_id = TenantKeyRow::name_id(key.tenant, &key.name);
-    let name = control.put_content(ControlKind::KeyName, name_id, key.id.as_bytes(), Before::Absent);
+    let name = control.put_content(ControlKind::KeyName, name_id, key.id.as_bytes(), before);
     Ok([name, control.create(key)?])
 }
 
@@ -65,9 +66,16 @@ pub fn new_key(control: &ControlState, key: &TenantKeyRow) -> Result<[ControlPut
 ///
 /// # Errors
 /// `Seal` without randomness.
-pub fn new_principal(tenant: Option<TenantId>, name: &str, role: Role, now: UtcMillis) -> Result<PrincipalRow, Error> {
+pub fn new_principal(
+    tenant: Option<TenantId>,
+    name: &str,
+    role: Role,
+    made_by: Option<PrincipalId>,
+    now: UtcMillis,
+) -> Result<PrincipalRow, Error> {
     let id = PrincipalId::time_ordered(now.0, random()?);
-    Ok(PrincipalRow { id, tenant, name: name.to_owned(), role, active: true, created: now, approval_key: None })
+    let (name, approval_key, secret_by) = (name.to_owned(), None, Vec::new());
+    Ok(PrincipalRow { id, tenant, name, role, active: true, created: now, approval_key, made_by, secret_by })
 }
 
 /// A credential of a principal.
@@ -86,8 +94,19 @@ pub fn new_credential(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) 
         secret: sealed,
         active: true,
         created: now,
+        invited_until: None,
     };
     Ok(NewCredential { row, secret })
+}
+
+/// An invitation for a principal: a credential that is good, for a week, for being exchanged for another.
+///
+/// # Errors
+/// `Seal` without randomness.
+pub fn new_invitation(keys: &KeyRing, principal: &PrincipalRow, now: UtcMillis) -> Result<NewCredential, Error> {
+    let made = new_credential(keys, principal, now)?;
+    let invited_until = Some(UtcMillis(now.0.saturating_add(WEEK_MS)));
+    Ok(NewCredential { row: CredentialRow { invited_until, ..made.row }, secret: made.secret })
 }
 
 /// Random letters and digits, 5 bits each. Nothing else: a secret that begins with `-` is an option to command

@@ -14,14 +14,16 @@ use http::header::{ALLOW, USER_AGENT};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
-use policy::decide::decide;
-use policy::id::{KeyId, PrincipalId, TenantId};
+use policy::decide::{Denial, decide};
+use policy::id::{AccessKeyId, KeyId, PrincipalId, TenantId};
 use policy::name::BucketName;
 use policy::operation::{AdminOperation, Operation};
+use policy::reason::Reasons;
 use policy::time::UtcMillis;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
-use storage::catalog::{BucketUpdate, Change, Commit, ControlPut};
+use storage::catalog::{BucketUpdate, Change, Commit, CommitError, ControlPut};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -30,25 +32,31 @@ use crate::accept::{Answer, NO_HOST, names_its_host};
 use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
+use crate::control::TenantKeyRow;
+use crate::erasure::Gone;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::{Held, Suspending};
+use crate::keys::{Behind, Held, Suspending};
 use crate::provider::ProviderError;
 use crate::seal::key::random;
 use crate::stack::{no_record, record_malformed};
 
+mod accesses;
 mod accounts;
+mod approvals;
 mod audit;
 mod auth;
 mod destructions;
 mod keys;
 mod ledger;
+mod persons;
 mod rotations;
 mod routes;
 pub mod signing;
 
 use audit::chain::Chains;
 use auth::Nonces;
+use destructions::Still;
 
 /// Largest JSON document.
 const BODY_MAX: usize = 64 << 10;
@@ -82,11 +90,15 @@ struct Failure {
     message: String,
     /// Methods that the resource has, where another was asked for.
     allow: Option<String>,
+    /// The rule that decided behind the first decision.
+    denial: Option<Box<Denial>>,
+    /// The tenant in whose log it is, where that is not of whoever asks.
+    log: Option<TenantId>,
 }
 
 impl Failure {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), allow: None }
+        Self { status, message: message.into(), allow: None, denial: None, log: None }
     }
 }
 
@@ -109,8 +121,13 @@ impl From<Error> for Failure {
                 StatusCode::CONFLICT,
                 "the tenant key is suspended: resume it first; or it is to be destroyed",
             ),
+            Error::BucketClosed(_) => {
+                Self::new(StatusCode::CONFLICT, "the bucket is to be destroyed: cancel that first")
+            }
             Error::KeyDestroyed(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
-            Error::Denied(denial) => Self::new(StatusCode::FORBIDDEN, denial.message()),
+            Error::Denied(denial) => {
+                Self { denial: Some(Box::new(denial.clone())), ..Self::new(StatusCode::FORBIDDEN, denial.message()) }
+            }
             Error::Provider(ProviderError::Unavailable { .. }) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
@@ -136,7 +153,13 @@ struct Outcome {
     bucket: Option<BucketName>,
     /// What else it is about: the id of a destruction.
     subject: Option<String>,
+    /// The tenant in whose log its record is, where that is not of whoever asks.
+    log: Option<TenantId>,
     then: Then,
+    /// What must still hold when its gates are held.
+    still: Option<Box<Still>>,
+    /// A key that was made at a provider, to be destroyed there when it is not committed.
+    made: Option<Box<TenantKeyRow>>,
     answer: Value,
 }
 
@@ -147,8 +170,10 @@ enum Then {
     Nothing,
     /// Accounts are read anew.
     ForgetAccounts,
-    /// Nothing is opened or sealed under these tenant keys any more.
-    Suspend(Vec<KeyId>),
+    /// Nothing is opened or sealed behind these gates any more.
+    Close(Vec<Behind>),
+    /// A tenant key has another policy.
+    Refuse(KeyId, Reasons),
     /// There are envelopes to wrap anew.
     Rewrap {
         /// Until it is committed a suspension waits.
@@ -173,6 +198,12 @@ struct Call<'a> {
     body: Value,
     tenant: Option<TenantId>,
     principal: PrincipalId,
+    access_key: &'a AccessKeyId,
+}
+
+/// A value that is a text which stands for something. No other shape is taken for it.
+fn named<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    value.is_string().then(|| serde_json::from_value(value.clone()).ok()).flatten()
 }
 
 impl Call<'_> {
@@ -273,6 +304,7 @@ impl Admin {
             expected_source_owner: None,
             tenant_residency: None,
             places: &[],
+            access: None,
         })
         .map_err(|denial| {
             context.denied(&denial);
@@ -281,7 +313,7 @@ impl Admin {
                 if denial.told_to_caller() { denial.message() } else { "access denied".to_owned() },
             )
         })?;
-        let (tenant, principal) = (permit.tenant(), account.actor.principal);
+        let (tenant, principal, access_key) = (permit.tenant(), account.actor.principal, account.access_key.clone());
         context.permitted(Admitted { permit, account, bucket: None, source: None });
         let body = if body.is_empty() {
             Value::Null
@@ -292,13 +324,21 @@ impl Admin {
         if !(body.is_object() || body.is_null()) {
             return Err(Failure::new(StatusCode::BAD_REQUEST, "the body is a JSON object, or there is none"));
         }
-        let call = Call { path, query: parts.uri.query().unwrap_or(""), body, tenant, principal };
+        let call =
+            Call { path, query: parts.uri.query().unwrap_or(""), body, tenant, principal, access_key: &access_key };
         // Who replaces the root key waits for all others, and cannot be among them.
         let _administering = match operation {
             AdminOperation::RootReplace => None,
             _ => Some(self.gateway.keys.administering().await),
         };
-        let outcome = self.perform(operation, &call).await?;
+        let outcome = self.perform(operation, &call).await.inspect_err(|failure| {
+            if let Some(denial) = &failure.denial {
+                context.denied(denial);
+            }
+            if let Some(tenant) = failure.log {
+                context.concerns(tenant);
+            }
+        })?;
         self.commit(outcome, context).await
     }
 
@@ -306,12 +346,14 @@ impl Admin {
         match operation {
             AdminOperation::TenantCreate => accounts::create_tenant(self, call),
             AdminOperation::TenantList => accounts::list_tenants(self).await,
-            AdminOperation::PrincipalCreate => accounts::create_principal(self, call).await,
-            AdminOperation::PrincipalList => accounts::list_principals(self, call).await,
-            AdminOperation::PrincipalDisable => accounts::disable_principal(self, call).await,
-            AdminOperation::CredentialCreate => accounts::create_credential(self, call).await,
-            AdminOperation::CredentialList => accounts::list_credentials(self, call).await,
-            AdminOperation::CredentialRevoke => accounts::revoke_credential(self, call).await,
+            AdminOperation::TenantInvite => persons::invite_first(self, call).await,
+            AdminOperation::Enrol => persons::enrol(self, call).await,
+            AdminOperation::PrincipalCreate => persons::create(self, call).await,
+            AdminOperation::PrincipalList => persons::list(self, call).await,
+            AdminOperation::PrincipalDisable => persons::disable(self, call).await,
+            AdminOperation::CredentialCreate => persons::create_credential(self, call).await,
+            AdminOperation::CredentialList => persons::list_credentials(self, call).await,
+            AdminOperation::CredentialRevoke => persons::revoke_credential(self, call).await,
             AdminOperation::BucketResidency => accounts::narrow_bucket(self, call).await,
             AdminOperation::AuditList => audit::list(self, call).await,
             AdminOperation::KeyCreate => keys::create(self, call).await,
@@ -322,15 +364,25 @@ impl Admin {
             AdminOperation::KeyResume => keys::resume(self, call).await,
             AdminOperation::KeyDefault => keys::make_default(self, call).await,
             AdminOperation::KeySchedule => keys::schedule(self, call).await,
+            AdminOperation::KeyPolicy => keys::uses::refuse(self, call).await,
+            AdminOperation::KeyAlias => keys::uses::alias(self, call).await,
+            AdminOperation::KeyUnalias => keys::uses::unalias(self, call).await,
+            AdminOperation::KeyAliasList => keys::uses::list(self, call).await,
             AdminOperation::KeyLedger => ledger::list(self, call).await,
             AdminOperation::KeyRotateBucket => rotations::begin(self, call).await,
             AdminOperation::KeyRotationList => rotations::list(self, call).await,
-            AdminOperation::KeyApproverEnrol => destructions::enrol(self, call).await,
+            AdminOperation::ApproverEnrol => approvals::enrol(self, call).await,
             AdminOperation::KeyDestroy => destructions::request(self, call).await,
             AdminOperation::KeyDestroySign => destructions::sign(self, call).await,
             AdminOperation::KeyDestroyCancel => destructions::cancel(self, call).await,
             AdminOperation::KeyDestructionList => destructions::list(self, call).await,
             AdminOperation::KeyDestructionShow => destructions::show(self, call).await,
+            AdminOperation::AccessRequest => accesses::request(self, call).await,
+            AdminOperation::AccessSign => accesses::sign(self, call).await,
+            AdminOperation::AccessEnd => accesses::end(self, call).await,
+            AdminOperation::AccessList => accesses::list(self, call).await,
+            AdminOperation::AccessShow => accesses::show(self, call).await,
+            AdminOperation::KeyImportBegin => keys::import::begin(self, call).await,
             AdminOperation::RootReplace => replace_root(self).await,
         }
     }
@@ -338,7 +390,12 @@ impl Admin {
     /// The change and the record of the request that asked for it are one commit.
     async fn commit(&self, outcome: Outcome, context: &RequestContext) -> Result<Value, Failure> {
         if let Some((key, version)) = outcome.key {
-            context.manages(key, version, outcome.bucket.as_ref().map(BucketName::as_str), outcome.subject.as_deref());
+            context.manages(Some((key, version)), outcome.bucket.as_ref(), outcome.subject.as_deref());
+        } else if outcome.bucket.is_some() || outcome.subject.is_some() {
+            context.manages(None, outcome.bucket.as_ref(), outcome.subject.as_deref());
+        }
+        if let Some(tenant) = outcome.log {
+            context.concerns(tenant);
         }
         if outcome.rows.is_empty() && outcome.buckets.is_empty() {
             return Ok(outcome.answer);
@@ -346,19 +403,34 @@ impl Admin {
         let change = Change::PutControl { rows: outcome.rows, buckets: outcome.buckets };
         let record =
             self.gateway.recorder.seal(context.administered(), context.time, &context.opening(200, None)).await?;
+        let gates = match &outcome.then {
+            Then::Close(gates) => gates.clone(),
+            Then::Refuse(key, _) => vec![Behind::Key(*key)],
+            Then::Nothing | Then::ForgetAccounts | Then::Rewrap { .. } => Vec::new(),
+        };
         let mut suspending = Vec::new();
-        if let Then::Suspend(keys) = &outcome.then {
-            for key in keys {
-                suspending.push(self.gateway.keys.suspending(*key).await);
-            }
+        for gate in gates {
+            suspending.push(self.gateway.keys.suspending(gate).await);
         }
-        self.gateway.catalog.commit(Commit { change, record: Some(record) }).await.map_err(Error::from)?;
+        if let Some(still) = &outcome.still {
+            still.holds(self).await?;
+        }
+        let committed = self.gateway.catalog.commit(Commit { change, record: Some(record) }).await;
+        if let (Err(CommitError::Refused(_)), Some(made)) = (&committed, &outcome.made) {
+            self.gateway.keys.unmake(made).await;
+        }
+        committed.map_err(Error::from)?;
         context.recorded(200);
-        suspending.into_iter().for_each(Suspending::done);
         match outcome.then {
             Then::ForgetAccounts => self.gateway.identities.forget(),
             Then::Rewrap { .. } => self.gateway.rewrapper.tell(),
-            Then::Nothing | Then::Suspend(_) => {}
+            Then::Close(_) => suspending.into_iter().for_each(Suspending::done),
+            Then::Refuse(_, refused) => {
+                suspending.into_iter().for_each(|gate| gate.refusing(refused));
+                // A rotation may have waited for it.
+                self.gateway.rewrapper.tell();
+            }
+            Then::Nothing => {}
         }
         Ok(outcome.answer)
     }
@@ -366,7 +438,7 @@ impl Admin {
 
 /// Another root key takes the place of the one in use. All that it wraps is wrapped by the new one; no tenant key changes.
 async fn replace_root(admin: &Admin) -> Result<Outcome, Failure> {
-    let round = crate::erasure::replace_root(&admin.gateway, &[], |_| Ok(Vec::new())).await?;
+    let round = crate::erasure::replace_root(&admin.gateway, &Gone::default(), |_| Ok(Vec::new())).await?;
     let (before, after) = (round.before.to_string(), round.after.to_string());
     Ok(Outcome::answer(json!({ "before": before, "after": after, "at": clock::rfc3339(round.at) })))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use policy::id::AccessKeyId;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 use storage::catalog::{Before, Change, Commit, CommitError, ControlKind, ControlPut, Refusal};
@@ -89,6 +90,12 @@ impl FirstSecret {
         let access_key = first_administrator(gateway).await?.unwrap_or_default();
         let used = first_use(gateway, &access_key).await?.map_or_else(OnceLock::new, OnceLock::from);
         Ok(Self { access_key, used })
+    }
+
+    /// Whether an access key is the one that it belongs to.
+    #[must_use]
+    pub fn is(&self, access_key: &AccessKeyId) -> bool {
+        access_key.as_str() == self.access_key
     }
 
     /// Whether an access key may be used at `now`; the first use of the one in `bootstrap.json` is noted and recorded.
@@ -222,8 +229,8 @@ fn first_accounts(gateway: &Gateway, file: &mut Bootstrap) -> Result<Vec<Control
     let now = clock::now();
     let control = &*gateway.control;
     let (tenant, mut rows) = new_tenant(control, &gateway.keys, TENANT, now)?;
-    let engineer = new_principal(Some(tenant.id), "engineer", Role::Engineer, now)?;
-    let administrator = new_principal(None, "administrator", Role::PlatformAdministrator, now)?;
+    let engineer = new_principal(Some(tenant.id), "engineer", Role::Engineer, None, now)?;
+    let administrator = new_principal(None, "administrator", Role::PlatformAdministrator, None, now)?;
     let of_engineer = new_credential(&gateway.keys, &engineer, now)?;
     let of_administrator = new_credential(&gateway.keys, &administrator, now)?;
     for principal in [&engineer, &administrator] {

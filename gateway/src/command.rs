@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
+mod access;
 mod admin;
+mod approval;
 mod client;
 mod config;
 mod key;
@@ -37,6 +39,16 @@ enum Command {
     /// Keys of a tenant, for its key administrators.
     #[command(subcommand)]
     Key(key::Key),
+    /// What the platform may read of a tenant, when two of its persons say so; for both.
+    #[command(subcommand)]
+    Access(access::Access),
+    /// Exchange an invitation for a credential of yours, which is shown to you alone.
+    Enrol(admin::Enrol),
+    /// Print what a shell completes commands from.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// The root key, which wraps the keys of the sealed file.
     #[command(subcommand)]
     Root(root::Root),
@@ -96,6 +108,9 @@ pub fn main() -> ExitCode {
         Command::Principal(command) => admin::principal(&command),
         Command::Credential(command) => admin::credential(&command),
         Command::Key(command) => key::key(&command),
+        Command::Access(command) => access::access(&command),
+        Command::Enrol(command) => admin::enrol(&command),
+        Command::Completions { shell } => completions(shell),
         Command::Root(command) => root::root(&command),
         Command::Bucket(command) => admin::bucket(&command),
         Command::Audit(command) => admin::audit(&command),
@@ -108,6 +123,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "gotgan", &mut script);
+    print(String::from_utf8(script).map_err(CommandError::new)?.trim_end())
 }
 
 /// One line on standard error, which may be gone.

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use sections::{Danger, Keys, Limits, Listen, Log, Node, Openbao, Pkcs11, Root, Tls};
+pub use sections::{Danger, Hyok, Keys, Limits, Listen, Log, Node, Openbao, Pkcs11, Root, Tls};
 
 /// The whole configuration. An empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub openbao: Openbao,
     /// A key provider: a token of a hardware security module.
     pub pkcs11: Pkcs11,
+    /// Key providers that belong to tenants.
+    pub hyok: Hyok,
     /// Bounds.
     pub limits: Limits,
     /// What the server says on standard error.
@@ -53,6 +55,7 @@ impl Default for Config {
             keys: Keys::default(),
             openbao: Openbao::default(),
             pkcs11: Pkcs11::default(),
+            hyok: Hyok::default(),
             limits: Limits::default(),
             log: Log::default(),
             danger: Danger::default(),

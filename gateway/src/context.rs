@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderValue;
 use policy::decide::{Denial, Permit, still_rests};
-use policy::id::{KeyId, TenantId};
+use policy::id::{AccessId, KeyId, TenantId};
+use policy::name::BucketName;
 use policy::operation::AdminOperation;
 use policy::place::VerifiedPlace;
+use policy::reason::Reason;
 use policy::residency::Residency;
 use policy::time::UtcMillis;
 
@@ -19,6 +21,7 @@ use crate::control::Bucket;
 use crate::error::Error;
 use crate::fold::{Folds, Kind};
 use crate::identity::Account;
+use crate::keys::Gate;
 use crate::record::{Access, Content, Recorder};
 use crate::s3::signing::Refusal;
 
@@ -61,6 +64,10 @@ struct Facts {
     rules: Vec<String>,
     citation: Option<String>,
     key_used: Option<(KeyId, u32)>,
+    reason: Option<Reason>,
+    /// The tenant in whose log it is, where that is not of whoever asks.
+    log: Option<TenantId>,
+    access: Option<LetIn>,
     of_a_tenant: bool,
     admitted: Option<Admitted>,
     /// Where what it stores must rest.
@@ -72,6 +79,23 @@ struct Facts {
     signed: bool,
     recording: bool,
     folded: bool,
+}
+
+impl Facts {
+    fn log_tenant(&self) -> Option<TenantId> {
+        self.log.or_else(|| self.account.as_ref().and_then(|account| account.actor.tenant))
+    }
+}
+
+/// An access that two persons of the platform approved.
+#[derive(Debug, Clone)]
+pub struct LetIn {
+    /// Its id.
+    pub id: AccessId,
+    /// Until when.
+    pub until: UtcMillis,
+    /// It is closed when the access is ended before.
+    pub gate: Arc<Gate>,
 }
 
 /// A request that policy permitted: what a handler needs, and takes exactly once.
@@ -149,7 +173,8 @@ impl RequestContext {
     #[must_use]
     pub fn administered(&self) -> Option<TenantId> {
         let facts = self.facts();
-        facts.account.as_ref().filter(|_| facts.of_a_tenant).and_then(|account| account.actor.tenant)
+        let own = facts.account.as_ref().filter(|_| facts.of_a_tenant).and_then(|account| account.actor.tenant);
+        facts.log.or(own)
     }
 
     /// The objects of a request that names many.
@@ -164,7 +189,14 @@ impl RequestContext {
         facts.rules = admitted.permit.rules().iter().map(ToString::to_string).collect();
         let stores = admitted.permit.operation().stores_bytes();
         facts.residency = stores.then(|| admitted.permit.residency().clone());
+        facts.reason = Some(admitted.permit.reason());
         facts.admitted = Some(admitted);
+    }
+
+    /// Why keys are used for it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.facts().reason.unwrap_or(Reason::CustomerRequest)
     }
 
     /// Policy denied it.
@@ -200,12 +232,29 @@ impl RequestContext {
         facts.key_used = Some((key, key_version));
     }
 
-    /// The key that an administrator's request is about, its bucket when it is that of one, and what else it names.
-    pub fn manages(&self, key: KeyId, version: u32, bucket: Option<&str>, subject: Option<&str>) {
+    /// What an administrator's request is about: a key, a bucket, and what else it names.
+    pub fn manages(&self, key: Option<(KeyId, u32)>, bucket: Option<&BucketName>, subject: Option<&str>) {
         let mut facts = self.facts();
-        facts.key_used = Some((key, version));
-        facts.bucket = bucket.map(str::to_owned);
+        facts.key_used = key;
+        facts.bucket = bucket.map(ToString::to_string);
         facts.key = subject.map(str::to_owned);
+    }
+
+    /// A request of the platform that is on record with this tenant.
+    pub fn concerns(&self, tenant: TenantId) {
+        self.facts().log = Some(tenant);
+    }
+
+    /// A read of the platform, which two of its persons approved: it is on record with the tenant.
+    pub fn let_in(&self, access: LetIn, tenant: TenantId) {
+        let mut facts = self.facts();
+        (facts.log, facts.access) = (Some(tenant), Some(access));
+    }
+
+    /// What a read of the platform was let in by.
+    #[must_use]
+    pub fn access(&self) -> Option<LetIn> {
+        self.facts().access.clone()
     }
 
     /// The body bytes that the decision permitted.
@@ -357,7 +406,7 @@ impl RequestContext {
     /// The tenant whose log the record belongs to.
     #[must_use]
     pub fn tenant(&self) -> Option<TenantId> {
-        self.facts().account.as_ref().and_then(|a| a.actor.tenant)
+        self.facts().log_tenant()
     }
 
     /// The opening record as the facts stand now.
@@ -366,7 +415,7 @@ impl RequestContext {
         let facts = self.facts();
         Content::Opening(Box::new(Access {
             request: self.id.clone(),
-            tenant: facts.account.as_ref().and_then(|a| a.actor.tenant).map(|t| t.to_string()),
+            tenant: facts.log_tenant().map(|t| t.to_string()),
             principal: facts.account.as_ref().map(|a| a.actor.principal.to_string()),
             credential: facts.account.as_ref().map(|a| a.access_key.to_string()).or_else(|| facts.claimed.clone()),
             source: self.source.to_string(),
@@ -390,6 +439,8 @@ impl RequestContext {
             citation: facts.citation.clone(),
             key_id: facts.key_used.map(|(id, _)| id.to_string()),
             key_version: facts.key_used.map(|(_, version)| version),
+            reason: facts.reason.filter(|_| facts.key_used.is_some() || facts.access.is_some()),
+            access: facts.access.as_ref().map(|access| access.id.to_string()),
             duration_us: self.elapsed_us(),
         }))
     }

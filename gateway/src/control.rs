@@ -3,6 +3,7 @@
 
 use policy::id::{AccessKeyId, KeyId, PrincipalId, TenantId};
 use policy::principal::Role;
+use policy::reason::Reasons;
 use policy::residency::Residency;
 use policy::time::UtcMillis;
 use serde::de::DeserializeOwned;
@@ -12,13 +13,17 @@ use storage::catalog::ControlKind;
 use crate::provider::{NewKey, ProviderKind};
 use crate::seal::{SealError, Suite};
 
+mod access;
 mod destruction;
 mod rewrap;
 pub(crate) mod state;
+mod transport;
 
-pub use destruction::{Approval, Contents, DestructionRow, DestructionState, KeyAnswer};
+pub use access::{AccessRow, AccessState};
+pub use destruction::{Contents, DestructionRow, DestructionState, KeyAnswer};
 pub use rewrap::{RewrapRow, RewrapState};
 pub use state::{Bucket, ControlState, Standing};
+pub use transport::TransportRow;
 
 /// An organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +40,9 @@ pub struct TenantRow {
     pub key: KeyId,
     /// Its log key, wrapped under the root key.
     pub log_key: Vec<u8>,
+    /// Its first administrator has enrolled: from then on only the tenant makes principals and credentials in it.
+    #[serde(default)]
+    pub seated: bool,
 }
 
 /// A named key of a tenant. Bucket keys are wrapped by it.
@@ -59,6 +67,9 @@ pub struct TenantKeyRow {
     /// Days from one rotation to the next, when it is rotated by schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_days: Option<u32>,
+    /// Reasons for which it opens nothing.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub refuses: Reasons,
 }
 
 /// Whether a tenant key may be used.
@@ -118,6 +129,23 @@ pub struct KeyVersionRow {
     pub fingerprint: String,
     /// What its provider keeps here: the wrapped key, or nothing.
     pub wrapped: Vec<u8>,
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Since when it is destroyed; what hung on it opens never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroyed: Option<UtcMillis>,
+}
+
+/// Where a version of a tenant key comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Its provider made it.
+    #[default]
+    Generated,
+    /// The tenant brought it, and may have copies.
+    Imported,
 }
 
 impl TenantKeyRow {
@@ -136,6 +164,7 @@ impl TenantKeyRow {
             created,
             versions: vec![first],
             rotate_days: None,
+            refuses: Reasons::default(),
         }
     }
 
@@ -178,6 +207,24 @@ pub struct PrincipalRow {
     /// The key that it signs approvals with, once it has enrolled one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_key: Option<ApprovalKey>,
+    /// Who made it; none for the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<PrincipalId>,
+    /// Who else had secrets or invitations made for it, each with the last time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_by: Vec<(PrincipalId, UtcMillis)>,
+}
+
+impl PrincipalRow {
+    /// The same, for whom somebody has a secret made now.
+    #[must_use]
+    pub fn given_secret(mut self, by: PrincipalId, now: UtcMillis) -> Self {
+        if by != self.id {
+            self.secret_by.retain(|(known, _)| *known != by);
+            self.secret_by.push((by, now));
+        }
+        self
+    }
 }
 
 /// The public half of a key that a principal signs approvals with; the other half never leaves its holder.
@@ -204,6 +251,9 @@ pub struct CredentialRow {
     pub active: bool,
     /// When it was made.
     pub created: UtcMillis,
+    /// An invitation: until then it may be exchanged, once, for a credential that nobody else has seen, and for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_until: Option<UtcMillis>,
 }
 
 /// A control row that can be stored.

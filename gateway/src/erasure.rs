@@ -28,14 +28,23 @@ pub struct Replaced {
     pub at: UtcMillis,
 }
 
-/// Puts another root key in the place of the one in use. Tenant keys among `gone` are not taken along: nothing opens what hangs
-/// on them any more. `also` gives rows for the same commit.
+/// What is not taken along to the next root key.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// Tenant keys.
+    pub keys: Vec<KeyId>,
+    /// The versions of tenant keys before these.
+    pub older: Vec<(KeyId, u32)>,
+}
+
+/// Puts another root key in the place of the one in use. Tenant keys and versions that are `gone` are not taken along: nothing
+/// opens what hangs on them any more. `also` gives rows for the same commit.
 ///
 /// # Errors
 /// `Home` when files cannot be written, `Commit` when the catalog takes nothing: the key before then stays.
 pub async fn replace_root(
     gateway: &Gateway,
-    gone: &[KeyId],
+    gone: &Gone,
     also: impl FnOnce(&Replaced) -> Result<Vec<ControlPut>, Error>,
 ) -> Result<Replaced, Error> {
     let keys = &gateway.keys;
@@ -44,8 +53,11 @@ pub async fn replace_root(
     // What a round before left is finished first: a key that counts, or may, is never written over.
     settle(gateway).await?;
     let (before, now) = (keys.root.now(), clock::now());
-    let count = gone.len();
-    let detail = format!("root key {} was replaced by {}; {count} tenant keys were destroyed", before.id, next.id);
+    let (count, older) = (gone.keys.len(), gone.older.len());
+    let detail = format!(
+        "root key {} was replaced by {}; {count} tenant keys were destroyed, and the older versions of {older}",
+        before.id, next.id
+    );
     let content = Content::Control(Control { event: "root-key-replaced".to_owned(), detail });
     let record = gateway.recorder.seal(None, now, &content).await?;
     let replaced = Replaced { before: before.id, after: next.id, at: now };
@@ -105,7 +117,7 @@ async fn rows_under(
     gateway: &Gateway,
     before: &RootKey,
     next: &RootKey,
-    gone: &[KeyId],
+    gone: &Gone,
     now: UtcMillis,
 ) -> Result<Vec<ControlPut>, Error> {
     let control = &gateway.control;
@@ -122,10 +134,13 @@ async fn rows_under(
     let ours = |row: &TenantKeyRow| row.provider == ProviderKind::SealedFile && !row.state.is_destroyed();
     for known in control.all_standing::<TenantKeyRow>(ours).await? {
         let mut row = known.row.clone();
-        if gone.contains(&row.id) {
+        if gone.keys.contains(&row.id) {
             row.destroy(now);
         } else {
-            for version in &mut row.versions {
+            if let Some((_, version)) = gone.older.iter().find(|(id, _)| *id == known.row.id) {
+                row.destroy_before(*version, now);
+            }
+            for version in row.versions.iter_mut().filter(|version| version.destroyed.is_none()) {
                 version.wrapped = anew(row.tenant, *row.id.as_bytes(), &version.wrapped)?;
             }
         }
@@ -146,6 +161,14 @@ impl TenantKeyRow {
         self.state = KeyState::Destroyed { at: now };
         for version in &mut self.versions {
             version.wrapped.clear();
+        }
+    }
+
+    /// Nothing is left of its versions before this one.
+    pub fn destroy_before(&mut self, version: u32, now: UtcMillis) {
+        for version in self.versions.iter_mut().filter(|older| older.number < version) {
+            version.wrapped.clear();
+            version.destroyed.get_or_insert(now);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use policy::decide::Denial;
-use policy::id::KeyId;
+use policy::id::{BucketId, KeyId};
 use s3s::{S3Error, S3ErrorCode};
 use storage::catalog::{CatalogError, CommitError, Refusal};
 use storage::error::StoreError;
@@ -47,6 +47,15 @@ pub enum Error {
     /// Its tenant key is suspended, or is to be destroyed.
     #[error("the tenant key {0} is suspended")]
     KeySuspended(KeyId),
+    /// The bucket is to be destroyed.
+    #[error("the bucket {0} is to be destroyed")]
+    BucketClosed(BucketId),
+    /// What the platform was let in for is over.
+    #[error("the access that two persons approved is over")]
+    AccessOver,
+    /// The tenant's key does not let the platform in for its reason.
+    #[error("the tenant key refuses the reason")]
+    AccessRefused,
     /// Policy denied it after all.
     #[error("{}", .0.message())]
     Denied(Denial),
@@ -83,6 +92,19 @@ impl Error {
     #[must_use]
     pub const fn is_rotation(&self) -> bool {
         matches!(self, Self::Commit(CommitError::Refused(Refusal::KeyRotated)))
+    }
+
+    /// The same once more, of those that say why a tenant key cannot be used.
+    #[must_use]
+    pub fn of_key(&self) -> Self {
+        match self {
+            Self::KeySuspended(key) => Self::KeySuspended(*key),
+            Self::KeyDestroyed(key) => Self::KeyDestroyed(*key),
+            Self::Denied(denial) => Self::Denied(denial.clone()),
+            Self::Provider(error) => Self::Provider(error.clone()),
+            Self::Seal(error) => Self::Seal(error.clone()),
+            _ => Self::Missing("the tenant key of an older version of a bucket key"),
+        }
     }
 
     /// A refusal that is the client's fault.
@@ -122,6 +144,8 @@ impl From<Error> for S3Error {
             Error::Store(StoreError::Busy(e)) => {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
+            Error::AccessOver => Self::with_message(S3ErrorCode::AccessDenied, "The access that was approved is over"),
+            Error::AccessRefused => Self::with_message(S3ErrorCode::AccessDenied, "Access Denied"),
             Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),
             Error::KeyDestroyed(_) => kms(
                 "KMS.NotFoundException",
@@ -132,6 +156,11 @@ impl From<Error> for S3Error {
                 "KMS.DisabledException",
                 StatusCode::BAD_REQUEST,
                 "The tenant key of this bucket is suspended or to be destroyed. Ask a key administrator of the tenant",
+            ),
+            Error::BucketClosed(_) => kms(
+                "KMS.DisabledException",
+                StatusCode::BAD_REQUEST,
+                "The bucket is to be destroyed. Ask a key administrator of the tenant",
             ),
             Error::Provider(error) => provider(error),
             Error::Placement(e) => {

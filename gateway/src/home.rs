@@ -52,7 +52,7 @@ pub enum HomeError {
 
 /// Layout of the directory and of the rows in it. 2: tenant keys have names and versions. 3: bucket keys have versions
 /// that rotate, and list values name theirs.
-pub(crate) const LAYOUT: u32 = 3;
+pub(crate) const LAYOUT: u32 = 4;
 
 /// A root key as the descriptor names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

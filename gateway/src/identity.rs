@@ -8,6 +8,7 @@ use policy::id::AccessKeyId;
 use policy::principal::Actor;
 use zeroize::Zeroizing;
 
+use crate::clock;
 use crate::control::{ControlState, CredentialRow, PrincipalRow};
 use crate::error::Error;
 use crate::keys::KeyRing;
@@ -100,14 +101,22 @@ impl Identities {
         let Some(principal) = self.control.row::<PrincipalRow>(row.principal.as_bytes()).await? else {
             return Ok(None);
         };
-        if !row.active || !principal.active {
+        let over = row.invited_until.is_some_and(|until| until <= clock::now());
+        if !row.active || !principal.active || over {
             return Ok(None);
         }
+        let invited = row.invited_until.is_some();
         let secret = self.keys.open_secret(access_key.as_bytes(), &row.secret)?;
         let secret = String::from_utf8(secret.to_vec()).map_err(|_| Error::Corrupt("credential".to_owned()))?;
         let account = Arc::new(Account {
             access_key: row.access_key,
-            actor: Actor { tenant: principal.tenant, principal: principal.id, role: principal.role, active: true },
+            actor: Actor {
+                tenant: principal.tenant,
+                principal: principal.id,
+                role: principal.role,
+                active: true,
+                invited,
+            },
             secret: Zeroizing::new(secret),
         });
         self.cache.write().unwrap_or_else(PoisonError::into_inner).insert(generation, now, &account);
@@ -139,7 +148,7 @@ mod tests {
         let principal = PrincipalId::from_bytes([1; 16]);
         Arc::new(Account {
             access_key: "GTGNAAAABBBBCCCCDDDD".parse().unwrap(),
-            actor: Actor { tenant: None, principal, role: Role::Engineer, active: true },
+            actor: Actor { tenant: None, principal, role: Role::Engineer, active: true, invited: false },
             secret: Zeroizing::default(),
         })
     }

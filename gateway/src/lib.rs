@@ -4,10 +4,12 @@
 //! are the two pipelines between plaintext and sealed bytes; `seal` is the format.
 
 pub mod accept;
+pub mod access;
 pub mod accounts;
 mod activity;
 pub mod admin;
 pub mod anew;
+pub mod approval;
 pub mod bootstrap;
 pub mod clock;
 pub mod command;
@@ -49,4 +51,5 @@ mod source;
 pub mod stack;
 pub mod statement;
 pub mod tls;
+pub mod transport;
 pub mod write;

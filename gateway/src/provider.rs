@@ -3,18 +3,22 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use policy::id::{KeyId, TenantId};
 use policy::place::VerifiedPlace;
+use policy::reason::Reason;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::control::{KeyVersionRow, TenantKeyRow};
+use crate::control::{KeyVersionRow, Origin, TenantKeyRow};
+use crate::keys::BUCKET_KEY_TTL;
 use crate::seal::wrap::WrapContext;
 use crate::seal::{SealError, SecretKey, Suite};
 
 pub mod guard;
+pub mod hyok;
 pub mod openbao;
 pub mod pkcs11;
 pub mod sealed_file;
@@ -29,6 +33,8 @@ pub enum ProviderKind {
     Openbao,
     /// A token of a hardware security module.
     Pkcs11,
+    /// The tenant's own OpenBao or Vault server.
+    Hyok,
 }
 
 impl ProviderKind {
@@ -39,12 +45,13 @@ impl ProviderKind {
             Self::SealedFile => "sealed-file",
             Self::Openbao => "openbao",
             Self::Pkcs11 => "pkcs11",
+            Self::Hyok => "hyok",
         }
     }
 
     /// It does not answer.
     fn unavailable(self, why: impl Into<String>) -> ProviderError {
-        ProviderError::Unavailable { provider: self, why: why.into() }
+        ProviderError::Unavailable { provider: self, why: why.into(), asked: true }
     }
 
     /// It answers, and will not.
@@ -57,7 +64,7 @@ impl ProviderKind {
 const FINGERPRINT: &[u8] = b"gotgan-tenant-key-fingerprint";
 
 /// A provider did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ProviderError {
     /// It does not answer, or not so that it can be understood: later it may.
     #[error("the key provider {} does not answer: {why}", .provider.name())]
@@ -66,6 +73,8 @@ pub enum ProviderError {
         provider: ProviderKind,
         /// What was seen.
         why: String,
+        /// Whether it was asked, or failed a moment ago and was left alone.
+        asked: bool,
     },
     /// It answers, and will not: the key is gone, disabled, or not this gateway's to use.
     #[error("the key provider {} refuses: {why}", .provider.name())]
@@ -105,6 +114,15 @@ pub struct NewKey {
     pub suite: Suite,
 }
 
+/// A key that a tenant brings.
+#[derive(Debug)]
+pub enum Brought<'a> {
+    /// Opened here: it was wrapped to a key of ours.
+    Opened(SecretKey),
+    /// As it came: it was wrapped to a key of the provider.
+    Wrapped(&'a [u8]),
+}
+
 /// A wrapped key and where it belongs.
 pub type Wrapped<'a> = (WrapContext, &'a [u8]);
 
@@ -120,6 +138,16 @@ pub trait KeyProvider: Send + Sync + std::fmt::Debug {
     /// Makes a key with its first version.
     async fn create(&self, key: NewKey) -> Result<NewVersion, ProviderError>;
 
+    /// The public key (PEM) that it wants keys to be wrapped to which tenants bring, if it unwraps them itself.
+    async fn transport(&self) -> Result<Option<String>, ProviderError> {
+        Ok(None)
+    }
+
+    /// Takes a key that a tenant brings, as its first version.
+    async fn import(&self, _key: NewKey, _brought: Brought<'_>) -> Result<NewVersion, ProviderError> {
+        Err(self.kind().refused("it takes no keys that are brought: make one there"))
+    }
+
     /// Makes the next version; those before still unwrap.
     async fn rotate(&self, key: &TenantKeyRow) -> Result<NewVersion, ProviderError>;
 
@@ -130,8 +158,18 @@ pub trait KeyProvider: Send + Sync + std::fmt::Debug {
         bucket_keys: &[(WrapContext, SecretKey)],
     ) -> Result<Vec<Vec<u8>>, ProviderError>;
 
-    /// Unwraps bucket keys.
-    async fn unwrap(&self, key: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError>;
+    /// Unwraps bucket keys, for this reason.
+    async fn unwrap(
+        &self,
+        key: &TenantKeyRow,
+        wrapped: &[Wrapped<'_>],
+        reason: Reason,
+    ) -> Result<Vec<SecretKey>, ProviderError>;
+
+    /// How long what it unwrapped may be kept, whatever else is configured (SECURITY.md rule 19).
+    fn keeps(&self) -> Duration {
+        BUCKET_KEY_TTL
+    }
 
     /// Whether it holds this very key, by the fingerprint of its current version.
     async fn holds(&self, key: &TenantKeyRow) -> Result<(), ProviderError>;
@@ -139,6 +177,10 @@ pub trait KeyProvider: Send + Sync + std::fmt::Debug {
     /// Destroys all versions of a key for good, and says what was done and seen. One that is gone already is destroyed: ask
     /// first whether it [`Self::holds`] the key.
     async fn destroy(&self, key: &TenantKeyRow) -> Result<String, ProviderError>;
+
+    /// Destroys the versions before this one for good, and says what was done and seen. Those that are gone already are
+    /// destroyed.
+    async fn destroy_before(&self, key: &TenantKeyRow, version: u32) -> Result<String, ProviderError>;
 }
 
 /// A version that was made.
@@ -157,6 +199,6 @@ impl NewVersion {
     #[must_use]
     pub fn row(self, created: policy::time::UtcMillis) -> KeyVersionRow {
         let Self { number, fingerprint, wrapped } = self;
-        KeyVersionRow { number, created, fingerprint, wrapped }
+        KeyVersionRow { number, created, fingerprint, wrapped, origin: Origin::Generated, destroyed: None }
     }
 }

@@ -17,7 +17,7 @@ use storage::reads::ReadGuard;
 
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::Gate;
+use crate::keys::Passage;
 use crate::opened::{InlineBodies, OpenedVersion};
 use crate::patient::Patient;
 use crate::seal::SealError;
@@ -41,8 +41,8 @@ pub struct Source {
     pub inline: InlineBodies,
     /// Holds back deletion while the read runs.
     pub guard: Option<ReadGuard>,
-    /// Of the tenant key that it hangs on.
-    pub gate: Arc<Gate>,
+    /// Leave to read it.
+    pub passage: Passage,
 }
 
 /// One fetch: consecutive segments of one chunk of one body.
@@ -76,13 +76,13 @@ pub fn stream(
     let steps = plan(&source.version.row.bodies, &range);
     let bodies: Arc<[Option<Opened>]> = open_bodies(&source, &steps)?.into();
     let chunks = Arc::clone(chunks);
-    let (guard, gate) = (source.guard, source.gate);
+    let (guard, passage) = (source.guard, Arc::new(source.passage));
     Ok(stream::iter(steps)
         .map(move |step| {
             let _holds = &guard;
-            let (chunks, bodies, gate) = (Arc::clone(&chunks), Arc::clone(&bodies), Arc::clone(&gate));
+            let (chunks, bodies, passage) = (Arc::clone(&chunks), Arc::clone(&bodies), Arc::clone(&passage));
             async move {
-                gate.pass()?;
+                passage.pass().await?;
                 fetch(chunks, bodies, step).await
             }
         })

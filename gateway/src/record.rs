@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use policy::id::{SessionId, TenantId};
+use policy::reason::Reason;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 use storage::catalog::{Catalog, Change, Commit};
@@ -65,6 +66,10 @@ pub struct Access {
     pub key_id: Option<String>,
     /// Its version.
     pub key_version: Option<u32>,
+    /// Why keys were used for it.
+    pub reason: Option<Reason>,
+    /// The emergency access under which the platform did it.
+    pub access: Option<String>,
     /// Microseconds from the request's arrival to this record.
     pub duration_us: u64,
 }

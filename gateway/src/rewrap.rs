@@ -14,6 +14,7 @@ use futures::stream::FuturesUnordered;
 
 use policy::id::UploadId;
 use policy::name::{BucketName, ObjectKey};
+use policy::reason::Reason;
 use storage::catalog::{
     BucketRow, Change, Commit, CommitError, Refusal, Rewrap, Rewrapped, UploadItem, UploadQuery, UploadRow, VersionRow,
 };
@@ -181,7 +182,9 @@ impl Rewrapper {
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             let looked = page.len();
-            let key = gateway.keys.bucket_key(bucket).await?;
+            let key = gateway.keys.bucket_key(bucket, gateway.own_purpose(Reason::Rewrap)).await?;
+            // One that may not be used now is no damage: it is waited for.
+            key.pass_all(Reason::Rewrap)?;
             let place = (bucket.tenant, bucket.id);
             let with = Arc::clone(&key);
             let outcome = blocking(move || envelope::versions(&with, place, page)).await?;
@@ -215,7 +218,9 @@ impl Rewrapper {
             let Some(last) = rows.last() else { break };
             marker = Some((last.key.as_str().to_owned(), last.id));
             sweep.uploads += count(rows.len());
-            let key = gateway.keys.bucket_key(bucket).await?;
+            let key = gateway.keys.bucket_key(bucket, gateway.own_purpose(Reason::Rewrap)).await?;
+            // One that may not be used now is no damage: it is waited for.
+            key.pass_all(Reason::Rewrap)?;
             let with = Arc::clone(&key);
             let outcome = blocking(move || envelope::uploads(&with, rows)).await?;
             sweep.damaged += outcome.damaged;
@@ -251,7 +256,7 @@ async fn keep(
     let put = gateway.control.replace(known, &row)?;
     let stored = put.value.clone();
     let rewrap = Rewrap { bucket: row.bucket, versions, uploads, rows: vec![put] };
-    let _held = key.gate.hold().await?;
+    let _held = key.hold_all(Reason::Rewrap).await?;
     commit(gateway, Change::Rewrap(Box::new(rewrap))).await?;
     *known = Standing::stored(row, stored);
     metrics::counter!("gotgan_rewrapped_envelopes_total").increment(wrapped);

@@ -1,12 +1,14 @@
 //! Rotation of tenant keys: a version more, and the keys of its buckets wrapped by it, in one commit; by hand, or when it is due.
 
 use policy::name::BucketName;
+use policy::reason::Reason;
 use policy::time::UtcMillis;
 use storage::catalog::{BucketUpdate, Change, Commit};
 
+use crate::approval::DAY_MS;
 use crate::clock::now;
 use crate::control::{KeyState, Standing, TenantKeyRow};
-use crate::destruction::DAY_MS;
+use crate::destruction::contents::doomed;
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::record::{Content, Control};
@@ -29,13 +31,25 @@ pub struct Rotation {
 /// `Provider` when a key is not made, unwrapped or wrapped.
 pub async fn rotate(gateway: &Gateway, known: &TenantKeyRow) -> Result<Rotation, Error> {
     let row = gateway.keys.rotated(known, now()).await?;
+    let buckets = wrapped_by_last(gateway, &row).await?;
+    Ok(Rotation { row, buckets })
+}
+
+/// The buckets whose keys hang on an older version of a tenant key, wrapped by its last one, to be committed. Those that are
+/// being destroyed are left behind.
+///
+/// # Errors
+/// `Provider` when a key is not unwrapped or wrapped.
+pub async fn wrapped_by_last(gateway: &Gateway, row: &TenantKeyRow) -> Result<Vec<BucketUpdate>, Error> {
+    let doomed = doomed(gateway, row.tenant).await?;
     let mut buckets = Vec::new();
     let mut after: Option<BucketName> = None;
     loop {
-        let page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(Rotation { row, buckets }) };
+        let mut page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(buckets) };
         after = Some(last.name.clone());
-        for (bucket, changed) in gateway.keys.rewrapped(&page, &row).await? {
+        page.retain(|bucket| !doomed.contains(&bucket.id));
+        for (bucket, changed) in gateway.keys.rewrapped(&page, row, gateway.own_purpose(Reason::Rewrap)).await? {
             buckets.push(gateway.control.update(bucket, changed)?);
         }
         // A page takes milliseconds: others have their turn.

@@ -7,6 +7,7 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto};
 
 use crate::context::{Admitted, RequestContext};
 use crate::gateway::Gateway;
+use crate::keys::Purpose;
 
 pub mod admit;
 mod bucket;
@@ -51,6 +52,11 @@ impl Call {
         let context = RequestContext::current().ok_or_else(|| s3s::s3_error!(InternalError, "no request context"))?;
         let admitted = context.take_admitted().ok_or_else(|| s3s::s3_error!(AccessDenied, "Access Denied"))?;
         Ok(Self { context, admitted })
+    }
+
+    /// What it uses keys for.
+    fn purpose<'a>(&'a self, gateway: &'a Gateway) -> Purpose<'a> {
+        gateway.purpose(&self.context)
     }
 
     fn bucket(&self) -> S3Result<&crate::control::Bucket> {

@@ -25,7 +25,7 @@ pub const MAGIC: &[u8; 4] = b"GTGN";
 /// A sealed thing did not open, or could not be made.
 ///
 /// The variants say what was refused, never why inside the cipher: an attacker learns nothing.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum SealError {
     /// The bytes do not have the shape of format 1.
     #[error("malformed {0}")]

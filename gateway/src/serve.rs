@@ -1,6 +1,7 @@
 //! One run of the server: opens everything in order, serves, and closes everything in reverse.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::admin::{Admin, Routes};
 use crate::anew::Handover;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError, Limits, some};
 use crate::control::ControlState;
 use crate::digest::md5::Md5Engine;
 use crate::error::Error;
@@ -41,6 +42,7 @@ use crate::node::{self, NodeError};
 use crate::opened::OpenedVersions;
 use crate::platform::{self, PlatformKey};
 use crate::provider::KeyProvider;
+use crate::provider::hyok::Directory;
 use crate::provider::openbao::OpenBao;
 use crate::provider::pkcs11::Token;
 use crate::record::{Content, Control, Recorder};
@@ -381,15 +383,16 @@ async fn state_of(
     let (root, platform) = platform_of(home, &**catalog).await?;
     let control = Arc::new(ControlState::new(&platform, Arc::clone(catalog)));
     let wrong = |from: &'static str| move |why| ConfigError::Malformed { from: from.to_owned(), why };
-    let mut others: Vec<Box<dyn KeyProvider>> = Vec::new();
+    let mut others: Vec<Arc<dyn KeyProvider>> = Vec::new();
     if let Some(options) = config.openbao.options().map_err(wrong("openbao"))? {
-        others.push(Box::new(OpenBao::new(options)));
+        others.push(Arc::new(OpenBao::new(options)));
     }
     if let Some(options) = config.pkcs11.options().map_err(wrong("pkcs11"))? {
-        others.push(Box::new(Token::new(options)));
+        others.push(Arc::new(Token::new(options)));
     }
     let ttl = Duration::from_secs(config.keys.cache_seconds);
-    let keys = KeyRing::new(RootInUse::new(root), platform, Arc::clone(&control)).with(others, ttl);
+    let hyok = some(&config.hyok.directory).map(|path| Directory::new(PathBuf::from(path)));
+    let keys = KeyRing::new(RootInUse::new(root), platform, Arc::clone(&control)).with(others, hyok, ttl);
     Ok((control, Arc::new(keys)))
 }
 

@@ -1,17 +1,22 @@
 """What schemathesis needs to know of the admin API: who asks, how requests are signed, and what is there.
 
-Accounts come from the environment, each as `_ACCESS_KEY_ID` and `_SECRET_ACCESS_KEY`: GOTGAN_PLATFORM is a platform
-administrator, GOTGAN_KEEPER a key administrator of a tenant. GOTGAN_REGION is the server's. GOTGAN_EXAMPLES is a JSON
-file with requests that succeed: {operationId: [{"path": {}, "query": {}, "body": {}}]}. GOTGAN_SPARED names ids and access
-keys that are not to be disabled or revoked, separated by commas: those in use. Other ones are disabled and revoked.
-GOTGAN_SEEN is written at the end: {operationId: {status: requests}}.
+Accounts come from the environment, each as `GOTGAN_NAME_ACCESS_KEY_ID` and `GOTGAN_NAME_SECRET_ACCESS_KEY`: PLATFORM is a
+platform administrator, CHIEF the administrator of a tenant, KEEPER, OFFICER and AUDITOR the key administrator, compliance
+officer and auditor of another. GOTGAN_REGION is the server's, GOTGAN_ADMIN its address. GOTGAN_NEWCOMERS are principals of the
+chief's tenant who are invited again and again. GOTGAN_EXAMPLES is a JSON file with requests that succeed:
+{operationId: [{"path": {}, "query": {}, "body": {}, "as": account}]}. GOTGAN_SPARED names ids and access keys that are not to be
+disabled or revoked, separated by commas: those in use. Other ones are disabled and revoked. GOTGAN_SEEN is written at the end:
+{operationId: {status: requests}}.
 """
 
 import atexit
 import json
 import os
+import re
 from collections import Counter, defaultdict
+from itertools import cycle
 
+import requests
 import schemathesis
 from schemathesis.auths import GLOBAL_AUTH_STORAGE
 
@@ -23,17 +28,75 @@ SEEN = defaultdict(Counter)
 
 
 def account(name):
+    name = f"GOTGAN_{name.upper()}"
     return Signature(os.environ[f"{name}_ACCESS_KEY_ID"], os.environ[f"{name}_SECRET_ACCESS_KEY"], os.environ["GOTGAN_REGION"])
 
 
-def is_for(role):
-    """Whether an operation is for a role, as the document says."""
-    return lambda context: role in context.operation.definition.raw.get("x-roles", [])
+ROLES = {"platform-administrator": "platform", "tenant-administrator": "chief", "key-administrator": "keeper",
+         "compliance-officer": "officer", "auditor": "auditor"}
+ACCOUNTS = {name: account(name) for name in ROLES.values()}
+# Who made what: to others it may not be there.
+MAKERS = {}
 
 
-# The first that applies signs; operations without roles are not signed.
-schemathesis.auth.set_from_requests(account("GOTGAN_PLATFORM")).apply_to(is_for("platform-administrator"))
-schemathesis.auth.set_from_requests(account("GOTGAN_KEEPER")).apply_to(is_for("key-administrator"))
+class InTurn(requests.auth.AuthBase):
+    """Signs as each account that the document has an operation for, one after the other; or as who made what it is about."""
+
+    def __init__(self, operation):
+        self.accounts = [ACCOUNTS[ROLES[role]] for role in operation["x-roles"]]
+        self.turns = cycle(self.accounts)
+
+    def __call__(self, request):
+        body = request.body or ""
+        said = request.path_url + (body if isinstance(body, str) else body.decode(errors="replace"))
+        makers = (MAKERS.get(each) for each in re.findall(r"\w+", said))
+        signer = next((maker for maker in makers if maker in self.accounts), None)
+        return (signer or next(self.turns))(request)
+
+
+class Maker(InTurn):
+    """The same, where who asks decides what may be left out: only a tenant's administrator need not name the tenant."""
+
+    def __call__(self, request):
+        try:
+            body = json.loads(request.body)
+            role, tenant = body.get("role"), body.get("tenant")
+        except (TypeError, ValueError, AttributeError):
+            return super().__call__(request)
+        if role == "platform-administrator":
+            return ACCOUNTS["platform"](request)
+        return ACCOUNTS["chief"](request) if tenant is None else super().__call__(request)
+
+
+class Invited(requests.auth.AuthBase):
+    """Signs by an invitation, each time another one."""
+
+    newcomers = cycle(os.environ["GOTGAN_NEWCOMERS"].split(","))
+
+    def __init__(self, _):
+        pass
+
+    def __call__(self, request):
+        body, url = {"principal": next(self.newcomers)}, f"{os.environ['GOTGAN_ADMIN']}/v1/credentials"
+        made = requests.post(url, auth=ACCOUNTS["chief"], json=body, timeout=20).json()
+        return Signature(made["access_key_id"], made["secret_access_key"], os.environ["GOTGAN_REGION"])(request)
+
+
+@schemathesis.auth(refresh_interval=None).apply_to(lambda context: "x-roles" in context.operation.definition.raw)
+class Accounts:
+    """Who signs. Operations without roles are not signed."""
+
+    signers = {}
+
+    def get(self, case, context):
+        name = name_of(context.operation)
+        if name not in self.signers:
+            kind = {"PrincipalCreate": Maker, "Enrol": Invited}.get(name, InTurn)
+            self.signers[name] = kind(context.operation.definition.raw)
+        return self.signers[name]
+
+    def set(self, case, signer, context):
+        case._auth = signer
 
 
 def name_of(operation):
@@ -49,6 +112,9 @@ def before_add_examples(context, examples):
             given |= {"body": example["body"], "media_type": "application/json"}
         case = context.operation.Case(**given)
         GLOBAL_AUTH_STORAGE.set(case, schemathesis.AuthContext(operation=context.operation, app=None))
+        roles = context.operation.definition.raw.get("x-roles")
+        if roles and name_of(context.operation) != "Enrol":
+            case._auth = ACCOUNTS[example.get("as", ROLES[roles[0]])]
         examples.append(case)
 
 
@@ -75,6 +141,10 @@ def after_call(context, case, response):
     """Counts what was asked by its own method; probes of other methods are no requests of the operation."""
     if response.request.method == case.operation.method.upper():
         SEEN[name_of(case.operation)][response.status_code] += 1
+    if response.status_code == 200 and "x-roles" in case.operation.definition.raw:
+        made, signed = response.json(), response.request.headers.get("Authorization", "")
+        MAKERS.update({made[name]: each for name in ("id", "access_key_id") if name in made
+                       for each in ACCOUNTS.values() if each.access_key in signed})
 
 
 @atexit.register

@@ -31,8 +31,8 @@ set +a
 
 curl -sf "$GOTGAN_ADMIN/v1/openapi.json" | cmp "$document" -
 
-# Not checked: use_after_free and object_level_authorization, for nothing here is deleted by DELETE and each operation has
-# one account. Signatures are not generated: ignored_auth tries each operation without one and with a wrong one. One worker:
+# Not checked: use_after_free and object_level_authorization, for nothing but a name is deleted by DELETE, and accounts take
+# turns. Signatures are not generated: ignored_auth tries each operation without one and with a wrong one. One worker:
 # with more, schemathesis fails now and then of itself.
 status=0
 SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$here "$(dirname "$python")/schemathesis" run "$document" --url "$GOTGAN_ADMIN" \

@@ -38,13 +38,17 @@ impl Approvers {
         self.keys[which].to_str().unwrap()
     }
 
-    /// The arguments by which the keeper asks for a destruction.
+    /// The arguments by which the keeper asks for a destruction: of a key, of `all`, or of a bucket as `bucket:NAME`.
     #[must_use]
     pub fn asking<'a>(&'a self, what: &'a str, days: &[&'a str]) -> Vec<&'a str> {
         let mut out = vec!["key", "destroy"];
-        out.push(if what == "all" { "--all" } else { what });
+        let bucket = what.strip_prefix("bucket:");
+        match bucket {
+            Some(name) => out.extend(["--bucket", name]),
+            None => out.push(if what == "all" { "--all" } else { what }),
+        }
         out.extend(["--legal-basis", BASIS, "--reason", "the contract ended", "--sign-with", self.key(0)]);
-        out.extend(["--confirm", what]);
+        out.extend(["--confirm", bucket.unwrap_or(what)]);
         out.extend(days);
         out
     }

@@ -69,7 +69,6 @@ impl Server {
     }
 
     /// As [`Self::json`], as somebody else than the administrator.
-    #[must_use]
     pub fn json_as(&self, account: &Account, arguments: &[&str]) -> Value {
         let output = self.try_command_as(account, &[arguments, &["--json"]].concat());
         let errors = String::from_utf8_lossy(&output.stderr);

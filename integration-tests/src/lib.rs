@@ -31,6 +31,7 @@ pub mod approvers;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod clocked;
 pub mod disk;
 pub mod held;
 pub mod http2;

@@ -135,6 +135,15 @@ impl OpenBao {
         path
     }
 
+    /// Lets servers of a store use it as the own provider of a tenant, whose files lie in a directory.
+    pub fn serve_tenant(&self, store: &mut Store, directory: &Path, tenant: &str) {
+        let (address, token) = (self.address(), self.token_file());
+        let file = format!("address = {address:?}\ntoken_file = {token:?}\ncountry = \"KR\"\n");
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join(format!("{tenant}.toml")), file).unwrap();
+        store.set("GOTGAN_HYOK_DIRECTORY", directory.to_str().unwrap());
+    }
+
     /// Lets servers of a store use it.
     pub fn serve(&self, store: &mut Store) {
         store.set("GOTGAN_OPENBAO_ADDRESS", &self.address());

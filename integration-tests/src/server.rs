@@ -341,14 +341,20 @@ impl Server {
         wire.answer(method).unwrap()
     }
 
-    /// The sum of all metrics whose name contains `part`.
+    /// The sum of all metrics whose name, or name and labels, contain `part`.
     #[must_use]
     pub fn metric(&self, part: &str) -> f64 {
         self.admin("/metrics")
             .status(200)
             .text()
             .lines()
-            .filter(|l| !l.starts_with('#') && l.split(['{', ' ']).next().is_some_and(|n| n.contains(part)))
+            .filter(|l| {
+                !l.starts_with('#')
+                    && l.rsplit_once(' ').is_some_and(|(name, _)| match part.contains('{') {
+                        true => name.contains(part),
+                        false => name.split('{').next().is_some_and(|n| n.contains(part)),
+                    })
+            })
             .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }

@@ -9,6 +9,7 @@ use integration_tests::noise::body;
 use integration_tests::server::binary;
 use integration_tests::wire::Wire;
 use integration_tests::{Account, Answer, Client, Store};
+use serde_json::json;
 
 const SUSPENDED: &str = "KMS.DisabledException";
 
@@ -284,4 +285,115 @@ fn a_killed_rotation_is_whole_or_nothing() {
     // What an unlucky kill left under an older version is wrapped anew by the next rotation.
     assert_eq!(keeper.key(&["rotate", "default"])["buckets_wrapped_anew"], 20);
     until("readiness", || (keeper.server.admin("/readyz").status == 200).then_some(()));
+}
+
+#[test]
+fn keys_go_by_other_names_which_may_be_given_to_others() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    keeper.key(&["create", "second"]);
+    let named = keeper.key(&["alias", "default", "payroll"]);
+    assert_eq!((named["name"].as_str(), named["aliases"].clone()), (Some("default"), json!(["payroll"])));
+    assert_eq!(keeper.key(&["show", "payroll"])["name"], "default");
+    keeper.refused(&["key", "create", "payroll"], "goes by that name");
+    keeper.refused(&["key", "alias", "second", "default"], "keeps that name");
+    keeper.refused(&["key", "unalias", "second", "payroll"], "another key's name");
+    keeper.refused(&["key", "alias", "second", "no name"], "a name has");
+    keeper.key(&["alias", "second", "payroll"]);
+    assert_eq!(keeper.key(&["rotate", "payroll"])["name"], "second");
+    let keeper = keeper.killed(&store);
+    assert_eq!(keeper.key(&["show", "second"])["aliases"], json!(["payroll"]));
+    assert_eq!(keeper.key(&["aliases"])[0]["key"], "second");
+    keeper.key(&["unalias", "second", "payroll"]);
+    keeper.refused(&["key", "show", "payroll"], "no key");
+    keeper.refused(&["key", "unalias", "second", "payroll"], "no other name");
+    keeper.key(&["alias", "default", "payroll"]);
+    // Another tenant has its own.
+    keeper.server.make_tenant("others");
+    let stranger = keeper.server.make_account_as("others", "keeper", "key-administrator");
+    let output = keeper.server.try_command_as(&stranger, &["key", "show", "payroll"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no key"));
+    assert_eq!(keeper.server.json_as(&stranger, &["key", "aliases"]), json!([]));
+}
+
+/// Its envelopes are wrapped anew while requests go on; bodies stay, and the key before opens nothing of it any more.
+#[test]
+fn a_bucket_moves_to_another_tenant_key() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    let s3 = keeper.s3();
+    s3.make_bucket("mine");
+    s3.make_bucket("stays");
+    for n in 0..700 {
+        s3.put("mine", &format!("small/{n}"), "inline").done();
+    }
+    s3.put("mine", "large", body(1, 9 << 20)).done();
+    let upload = s3.begin("mine", "begun");
+    let part = s3.part("mine", "begun", &upload, 1).body(body(2, 5 << 20)).send().status(200).etag();
+    keeper.key(&["create", "second", "--algorithm", "ARIA-256-GCM"]);
+    let moved = keeper.key(&["rotate-bucket", "mine", "--key", "second", "--wait"]);
+    assert_eq!((moved["state"].as_str(), moved["version"].as_u64()), (Some("done"), Some(2)));
+    assert_eq!(keeper.key(&["show", "second"])["buckets"], json!(["mine"]));
+    assert_eq!(keeper.key(&["show", "default"])["buckets"], json!(["stays"]));
+    keeper.suspend("default");
+    s3.must_hold("mine", "large", &body(1, 9 << 20));
+    s3.must_hold("mine", "small/699", b"inline");
+    s3.complete("mine", "begun", &upload, &[(1, part)]).send().status(200).done();
+    s3.must_hold("mine", "begun", &body(2, 5 << 20));
+    s3.get("stays", "k").refused(400, "KMS.DisabledException").done();
+    keeper.key(&["resume", "default"]);
+    keeper.suspend("second");
+    s3.get("mine", "large").refused(400, "KMS.DisabledException").done();
+    let keeper = keeper.killed(&store);
+    keeper.s3().get("mine", "large").refused(400, "KMS.DisabledException").done();
+    keeper.refused(&["key", "rotate-bucket", "mine", "--key", "default"], "suspended");
+    keeper.key(&["resume", "second"]);
+    keeper.key(&["rotate-bucket", "mine", "--key", "default", "--wait"]);
+    keeper.s3().must_hold("mine", "large", &body(1, 9 << 20));
+    keeper.refused(&["key", "rotate-bucket", "mine", "--key", "none"], "no key");
+}
+
+/// While a bucket is on its way, what hangs on either key opens by that key alone.
+#[test]
+fn a_bucket_on_its_way_hangs_on_both_keys() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    let s3 = keeper.s3();
+    s3.make_bucket("mine");
+    for n in 0..300 {
+        s3.put("mine", &format!("old/{n:03}"), "old").done();
+    }
+    keeper.key(&["create", "second"]);
+    // As slowly as may be: 10 envelopes a second.
+    keeper.key(&["rotate-bucket", "mine", "--key", "second", "--rate", "10"]);
+    s3.put("mine", "new", "new").done();
+    s3.must_hold("mine", "old/299", b"old");
+    keeper.refused(
+        &[
+            "key",
+            "destroy",
+            "default",
+            "--legal-basis",
+            "x",
+            "--reason",
+            "y",
+            "--sign-with",
+            "/nowhere",
+            "--confirm",
+            "default",
+        ],
+        "nowhere",
+    );
+    keeper.suspend("default");
+    s3.must_hold("mine", "new", b"new");
+    s3.get("mine", "old/299").refused(400, "KMS.DisabledException").done();
+    s3.put("mine", "newer", "new").done();
+    let keeper = keeper.killed(&store);
+    let s3 = keeper.s3();
+    s3.get("mine", "old/299").refused(400, "KMS.DisabledException").done();
+    s3.must_hold("mine", "newer", b"new");
+    keeper.key(&["resume", "default"]);
+    until("it opens again", || (s3.get("mine", "old/299").status == 200).then_some(()));
+    keeper.suspend("second");
+    s3.get("mine", "new").refused(400, "KMS.DisabledException").done();
 }

@@ -1,97 +1,20 @@
 //! Waiting periods and the age of who approves, by a clock that the test sets forward.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
+use integration_tests::Account;
 use integration_tests::approvers::Approvers;
 use integration_tests::clock::until;
+use integration_tests::clocked::{Clocked, DAY};
 use integration_tests::keeper::Keeper;
 use integration_tests::server::binary;
-use integration_tests::shim::shim;
-use integration_tests::{Account, Store};
 use serde_json::Value;
 
-const DAY: u64 = 24 * 3600;
-
-/// The time of day is ahead by the seconds in the file AHEAD; other clocks go as they do.
-const SHIM: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-static volatile long *ahead;
-__attribute__((constructor)) static void begin(void) {
-    const char *file = getenv("AHEAD");
-    int fd = file ? open(file, O_RDONLY) : -1;
-    if (fd < 0) return;
-    void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, fd, 0);
-    if (at != MAP_FAILED) ahead = at;
-    close(fd);
-}
-int clock_gettime(clockid_t which, struct timespec *out) {
-    int done = syscall(SYS_clock_gettime, which, out);
-    if (done == 0 && ahead && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) out->tv_sec += *ahead;
-    return done;
-}
-"#;
-
-/// A store whose clock, and that of the commands here, is set.
-struct Clocked {
-    store: Store,
-    library: PathBuf,
-    ahead: PathBuf,
-}
-
-impl Clocked {
-    fn new() -> Self {
-        let mut store = Store::new();
-        let (library, ahead) = (shim(store.home(), SHIM), store.home().join("ahead"));
-        store.set("LD_PRELOAD", library.to_str().unwrap());
-        store.set("AHEAD", ahead.to_str().unwrap());
-        let clocked = Self { store, library, ahead };
-        std::fs::write(&clocked.ahead, 0_u64.to_ne_bytes()).unwrap();
-        clocked
-    }
-
-    /// Sets all clocks ahead of the real one.
-    fn ahead(&self, seconds: u64) {
-        use std::os::unix::fs::FileExt;
-        // In place: the file is mapped.
-        let file = std::fs::OpenOptions::new().write(true).open(&self.ahead).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    }
-
-    fn run(&self, account: &Account, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .args(["--data", self.store.data().to_str().unwrap(), "--json"])
-            .envs(account.variables())
-            .env("LD_PRELOAD", &self.library)
-            .env("AHEAD", &self.ahead)
-            .output()
-            .unwrap()
-    }
-
-    fn json(&self, account: &Account, arguments: &[&str]) -> Value {
-        let output = self.run(account, arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn refused(&self, account: &Account, arguments: &[&str], why: &str) {
-        let output = self.run(account, arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(why), "{arguments:?}: {said}");
-    }
-
-    fn state(&self, account: &Account, id: &str) -> String {
-        let all = self.json(account, &["key", "destructions"]);
-        let one = all.as_array().unwrap().iter().find(|one| one["id"] == id).unwrap();
-        one["state"].as_str().unwrap().to_owned()
-    }
+fn state(clocked: &Clocked, account: &Account, id: &str) -> String {
+    let all = clocked.json(account, &["key", "destructions"]);
+    let one = all.as_array().unwrap().iter().find(|one| one["id"] == id).unwrap();
+    one["state"].as_str().unwrap().to_owned()
 }
 
 fn ask(clocked: &Clocked, keeper: &Keeper, approvers: &Approvers, days: &[&str]) -> String {
@@ -131,11 +54,11 @@ fn a_destruction_is_done_when_it_is_due_and_no_day_before() {
     clocked.json(&approvers.second, &["key", "approver", fresh.to_str().unwrap()]);
 
     clocked.ahead(15 * DAY - 600);
-    assert_eq!(clocked.state(&keeper.account, &id), "scheduled");
+    assert_eq!(state(&clocked, &keeper.account, &id), "scheduled");
     // Its approver has another key now: the signature that was given does not hold any more when it is due.
     clocked.ahead(15 * DAY + 60);
     until("it was due, and refused", || keeper.server.said().contains("does not hold any more").then_some(()));
-    assert_eq!(clocked.state(&keeper.account, &id), "scheduled");
+    assert_eq!(state(&clocked, &keeper.account, &id), "scheduled");
     let shown = clocked.json(&keeper.account, &["key", "show", "held"]);
     assert_eq!(shown["state"], "pending destruction");
     // It is called off, and asked for anew if need be.
@@ -179,9 +102,9 @@ fn what_is_due_is_certified_without_a_trial() {
     let id = ask(&clocked, &keeper, &approvers, &["--days", "30"]);
     clocked.json(&approvers.second, &approvers.approving(&id));
     clocked.ahead(38 * DAY - 600);
-    assert_eq!(clocked.state(&keeper.account, &id), "scheduled");
+    assert_eq!(state(&clocked, &keeper.account, &id), "scheduled");
     clocked.ahead(38 * DAY + 60);
-    until("it is done", || (clocked.state(&keeper.account, &id) == "done").then_some(()));
+    until("it is done", || (state(&clocked, &keeper.account, &id) == "done").then_some(()));
     let file = clocked.store.home().join("certificate.json");
     clocked.json(&keeper.account, &["key", "certificate", &id, "--out", file.to_str().unwrap()]);
     let said = verified(&clocked, &file);

@@ -11,8 +11,13 @@ use policy::residency::Residency;
 
 fn bench(c: &mut Criterion) {
     let tenant = TenantId::from_bytes([1; 16]);
-    let actor =
-        Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
+    let actor = Actor {
+        tenant: Some(tenant),
+        principal: PrincipalId::from_bytes([2; 16]),
+        role: Role::Engineer,
+        active: true,
+        invited: false,
+    };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let places = [VerifiedPlace::known(Place {
         country: "KR".parse().unwrap(),
@@ -31,6 +36,7 @@ fn bench(c: &mut Criterion) {
         expected_source_owner: None,
         tenant_residency: None,
         places: &places,
+        access: None,
     };
     assert!(decide(&request).is_ok(), "a permit is measured, not a denial");
     c.bench_function("decide put", |b| b.iter(|| decide(std::hint::black_box(&request)).map(|p| p.rules().len())));

@@ -8,6 +8,7 @@ use crate::id::{BucketId, TenantId};
 use crate::operation::{AdminOperation, Operation};
 use crate::place::VerifiedPlace;
 use crate::principal::{Actor, Role};
+use crate::reason::{Reason, Reasons};
 use crate::residency::{Residency, ResidencyRefusal};
 use crate::rules::{self, Citation, Rule, RuleId};
 
@@ -41,6 +42,17 @@ pub struct Request<'a> {
     pub tenant_residency: Option<&'a Residency>,
     /// Where bytes would rest, the catalog included.
     pub places: &'a [VerifiedPlace],
+    /// What the platform's principal that asks was let in for, if it was.
+    pub access: Option<&'a Access>,
+}
+
+/// The platform was let into a bucket by two of its persons, and it is not over.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Leave to do one thing once. Not `Clone`, made by [`decide`] alone.
@@ -49,6 +61,7 @@ pub struct Permit {
     operation: Operation,
     tenant: Option<TenantId>,
     residency: Residency,
+    reason: Reason,
     rules: Vec<RuleId>,
 }
 
@@ -69,6 +82,12 @@ impl Permit {
     #[must_use]
     pub const fn residency(&self) -> &Residency {
         &self.residency
+    }
+
+    /// Why keys are used for it.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
     }
 
     /// The rules that were asked and held.
@@ -128,7 +147,7 @@ pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
         return admin(operation, actor, held);
     }
     let Some(tenant) = actor.tenant else {
-        return Err(Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", false));
+        return let_in(request, actor, held);
     };
     held.push(rules::TENANT_REQUIRED.id);
     if actor.role != Role::Engineer {
@@ -153,7 +172,40 @@ pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
         rests(&residency, request.places, &mut held)?;
     }
     held.dedup();
-    Ok(Permit { operation: request.operation, tenant: Some(tenant), residency, rules: held })
+    let reason = Reason::CustomerRequest;
+    Ok(Permit { operation: request.operation, tenant: Some(tenant), residency, reason, rules: held })
+}
+
+/// A principal of the platform reads a bucket that it was let into, and nothing else.
+fn let_in(request: &Request<'_>, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
+    let denied = || Denial::new(rules::TENANT_REQUIRED, "platform administrators reach no objects", false);
+    let (Some(access), Some(bucket)) = (request.access, request.bucket) else { return Err(denied()) };
+    if actor.role != Role::PlatformAdministrator || access.bucket != bucket.id || request.source.is_some() {
+        return Err(denied());
+    }
+    if !request.operation.reads_bucket() {
+        return Err(Denial::new(rules::TWO_PERSONS, "what was approved is to read, and no more", true));
+    }
+    held.push(rules::TWO_PERSONS.id);
+    expected_owner(request, bucket.tenant, &mut held)?;
+    Ok(Permit {
+        operation: request.operation,
+        tenant: Some(bucket.tenant),
+        residency: residency(request),
+        reason: access.reason,
+        rules: held,
+    })
+}
+
+/// Whether somebody of the platform may make principals and credentials in a tenant: until the tenant has an administrator.
+///
+/// # Errors
+/// The [`Denial`].
+pub fn may_seat(actor: Option<TenantId>, tenant_is_seated: bool) -> Result<(), Denial> {
+    match actor.is_none() && tenant_is_seated {
+        true => Err(Denial::new(rules::OWN_PERSONS, "the tenant has an administrator of its own: ask there", true)),
+        false => Ok(()),
+    }
 }
 
 fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Actor, Denial> {
@@ -162,6 +214,10 @@ fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Act
     };
     if !actor.active {
         return Err(Denial::new(rules::IDENTITY, "the principal is disabled", false));
+    }
+    if actor.invited != (request.operation == Operation::Admin(AdminOperation::Enrol)) {
+        let why = "an invitation is exchanged for a credential, once, and is good for nothing else";
+        return Err(Denial::new(rules::IDENTITY, why, true));
     }
     held.push(rules::IDENTITY.id);
     Ok(actor)
@@ -181,6 +237,7 @@ fn admin(operation: AdminOperation, actor: &Actor, mut held: Vec<RuleId>) -> Res
         operation: Operation::Admin(operation),
         tenant: actor.tenant,
         residency: Residency::korea(),
+        reason: Reason::CustomerRequest,
         rules: held,
     })
 }
@@ -210,6 +267,19 @@ fn residency(request: &Request<'_>) -> Residency {
 /// The [`Denial`] that a request for them would get now.
 pub fn still_rests(residency: &Residency, places: &[VerifiedPlace]) -> Result<(), Denial> {
     rests(residency, places, &mut Vec::new())
+}
+
+/// Whether a tenant key that refuses some reasons may be used for this one. Asked at each use, and beside its provider.
+///
+/// # Errors
+/// The [`Denial`].
+pub fn may_use_key(refused: Reasons, reason: Reason) -> Result<(), Denial> {
+    match refused.contains(reason) {
+        true => {
+            Err(Denial::new(rules::KEY_REASON, format!("the tenant key refuses the reason {}", reason.code()), true))
+        }
+        false => Ok(()),
+    }
 }
 
 fn rests(residency: &Residency, places: &[VerifiedPlace], held: &mut Vec<RuleId>) -> Result<(), Denial> {

@@ -108,6 +108,10 @@ ids! {
     KeyId;
     /// A destruction that was asked for.
     DestructionId;
+    /// An access of the platform to a bucket of a tenant that was asked for.
+    AccessId;
+    /// A public key that a tenant wraps keys to, for transport.
+    TransportId;
     /// One disk of a node.
     StoreId;
 }

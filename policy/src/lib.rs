@@ -9,6 +9,7 @@ pub mod place;
 pub mod residency;
 pub mod operation;
 pub mod principal;
+pub mod reason;
 pub mod rules;
 pub mod decide;
 #[cfg(any(test, fuzzing))]

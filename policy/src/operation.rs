@@ -67,6 +67,20 @@ impl Operation {
         )
     }
 
+    /// Whether it reads and changes nothing, of one bucket: what the platform may do where it was let in.
+    #[must_use]
+    pub const fn reads_bucket(&self) -> bool {
+        matches!(
+            self,
+            Self::HeadBucket
+                | Self::GetBucketLocation
+                | Self::GetObject
+                | Self::HeadObject
+                | Self::ListObjects
+                | Self::ListObjectsV2
+        )
+    }
+
     /// Whether it needs a bucket that exists.
     #[must_use]
     pub const fn needs_bucket(&self) -> bool {
@@ -98,6 +112,8 @@ macro_rules! admin {
 admin! {
     TenantCreate = "TenantCreate",
     TenantList = "TenantList",
+    TenantInvite = "TenantInvite",
+    Enrol = "Enrol",
     PrincipalCreate = "PrincipalCreate",
     PrincipalList = "PrincipalList",
     PrincipalDisable = "PrincipalDisable",
@@ -114,15 +130,25 @@ admin! {
     KeyResume = "KeyResume",
     KeyDefault = "KeyDefault",
     KeySchedule = "KeySchedule",
+    KeyPolicy = "KeyPolicy",
+    KeyAlias = "KeyAlias",
+    KeyUnalias = "KeyUnalias",
+    KeyAliasList = "KeyAliasList",
     KeyLedger = "KeyLedger",
     KeyRotateBucket = "KeyRotateBucket",
     KeyRotationList = "KeyRotationList",
-    KeyApproverEnrol = "KeyApproverEnrol",
+    ApproverEnrol = "ApproverEnrol",
     KeyDestroy = "KeyDestroy",
     KeyDestroySign = "KeyDestroySign",
     KeyDestroyCancel = "KeyDestroyCancel",
     KeyDestructionList = "KeyDestructionList",
     KeyDestructionShow = "KeyDestructionShow",
+    AccessRequest = "AccessRequest",
+    AccessSign = "AccessSign",
+    AccessEnd = "AccessEnd",
+    AccessList = "AccessList",
+    AccessShow = "AccessShow",
+    KeyImportBegin = "KeyImportBegin",
     RootReplace = "RootReplace",
 }
 
@@ -130,35 +156,49 @@ impl AdminOperation {
     /// The roles that it is for.
     #[must_use]
     pub const fn roles(self) -> &'static [Role] {
+        use Role::{Auditor, ComplianceOfficer, KeyAdministrator, PlatformAdministrator, TenantAdministrator};
         match self {
             Self::TenantCreate
             | Self::TenantList
-            | Self::PrincipalCreate
+            | Self::TenantInvite
+            | Self::AccessRequest
+            | Self::AccessSign
+            | Self::RootReplace => &[PlatformAdministrator],
+            Self::Enrol => &Role::ALL,
+            Self::PrincipalCreate
             | Self::PrincipalList
             | Self::PrincipalDisable
             | Self::CredentialCreate
             | Self::CredentialList
             | Self::CredentialRevoke
-            | Self::BucketResidency
-            | Self::RootReplace => &[Role::PlatformAdministrator],
-            Self::AuditList => &[Role::PlatformAdministrator, Role::ComplianceOfficer],
+            | Self::BucketResidency => &[PlatformAdministrator, TenantAdministrator],
+            Self::AuditList => &[PlatformAdministrator, ComplianceOfficer, Auditor],
+            Self::ApproverEnrol => &[PlatformAdministrator, KeyAdministrator],
+            Self::AccessEnd => &[PlatformAdministrator, TenantAdministrator, KeyAdministrator, ComplianceOfficer],
+            Self::AccessList | Self::AccessShow => {
+                &[PlatformAdministrator, TenantAdministrator, KeyAdministrator, ComplianceOfficer, Auditor]
+            }
             Self::KeyList
             | Self::KeyShow
             | Self::KeyLedger
+            | Self::KeyAliasList
             | Self::KeyRotationList
             | Self::KeyDestructionList
-            | Self::KeyDestructionShow => &[Role::KeyAdministrator, Role::ComplianceOfficer],
+            | Self::KeyDestructionShow => &[KeyAdministrator, ComplianceOfficer, Auditor],
             Self::KeyCreate
+            | Self::KeyImportBegin
             | Self::KeyRotate
             | Self::KeySuspend
             | Self::KeyResume
             | Self::KeyDefault
             | Self::KeySchedule
+            | Self::KeyPolicy
+            | Self::KeyAlias
+            | Self::KeyUnalias
             | Self::KeyRotateBucket
-            | Self::KeyApproverEnrol
             | Self::KeyDestroy
             | Self::KeyDestroySign
-            | Self::KeyDestroyCancel => &[Role::KeyAdministrator],
+            | Self::KeyDestroyCancel => &[KeyAdministrator],
         }
     }
 

@@ -10,27 +10,39 @@ use crate::id::{PrincipalId, TenantId};
 pub enum Role {
     /// Runs the platform: tenants, principals, credentials, the log. Reads no object.
     PlatformAdministrator,
+    /// Makes the principals and credentials of one tenant. Reads no object, sees no key, reads no log.
+    TenantAdministrator,
     /// Uses the S3 interface within one tenant. Sees no key.
     Engineer,
     /// Manages the keys of one tenant. Reads no object.
     KeyAdministrator,
-    /// Reads the access log and the key ledger of one tenant. Reads no object, changes nothing.
+    /// Reads the access log and the key ledger of one tenant, and ends what the platform was let in for. Reads no object.
     ComplianceOfficer,
+    /// Reads what the compliance officer reads, from outside, and ends nothing.
+    Auditor,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] =
-        [Self::PlatformAdministrator, Self::Engineer, Self::KeyAdministrator, Self::ComplianceOfficer];
+    pub const ALL: [Self; 6] = [
+        Self::PlatformAdministrator,
+        Self::TenantAdministrator,
+        Self::Engineer,
+        Self::KeyAdministrator,
+        Self::ComplianceOfficer,
+        Self::Auditor,
+    ];
 
     /// Its name in the admin API and on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::PlatformAdministrator => "platform-administrator",
+            Self::TenantAdministrator => "tenant-administrator",
             Self::Engineer => "engineer",
             Self::KeyAdministrator => "key-administrator",
             Self::ComplianceOfficer => "compliance-officer",
+            Self::Auditor => "auditor",
         }
     }
 
@@ -39,7 +51,11 @@ impl Role {
     pub const fn is_of_a_tenant(self) -> bool {
         match self {
             Self::PlatformAdministrator => false,
-            Self::Engineer | Self::KeyAdministrator | Self::ComplianceOfficer => true,
+            Self::TenantAdministrator
+            | Self::Engineer
+            | Self::KeyAdministrator
+            | Self::ComplianceOfficer
+            | Self::Auditor => true,
         }
     }
 }
@@ -55,4 +71,6 @@ pub struct Actor {
     pub role: Role,
     /// False once disabled.
     pub active: bool,
+    /// It holds an invitation, which is exchanged for a credential before anything else.
+    pub invited: bool,
 }

@@ -70,9 +70,12 @@ rules! {
     IDENTITY = "identity.required", "Only an authenticated, active principal is served", Some(SAFETY_5), Some("2026-07-01");
     TENANT = "tenant.own-bucket", "A principal reaches only its own tenant's buckets", Some(SAFETY_5), Some("2026-07-01");
     TENANT_REQUIRED = "tenant.required", "Objects are reached by principals of a tenant, not of the platform", Some(SAFETY_5), Some("2026-07-01");
-    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators, and the log of a tenant for its compliance officers", Some(SAFETY_5), Some("2026-07-01");
+    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators, the persons of a tenant are for its administrators, and its log for its compliance officers and auditors", Some(SAFETY_5), Some("2026-07-01");
     OBJECT_ROLE = "object.role", "Objects are reached by engineers of the tenant, not by who manages its keys or reads its log", Some(SAFETY_5), Some("2026-07-01");
-    KEY_ROLE = "key.role", "A tenant's keys are managed by its key administrators and watched by its compliance officers, not by the platform or by who uses them", Some(SAFETY_7), Some("2026-07-01");
+    KEY_ROLE = "key.role", "A tenant's keys are managed by its key administrators and watched by its compliance officers and auditors, not by the platform or by who uses them", Some(SAFETY_7), Some("2026-07-01");
+    KEY_REASON = "key.reason", "A tenant key opens nothing for a reason that its policy refuses", Some(SAFETY_7), Some("2026-07-01");
+    OWN_PERSONS = "tenant.own-persons", "Principals and credentials of a tenant that has an administrator are made by the tenant", Some(SAFETY_5), Some("2026-07-01");
+    TWO_PERSONS = "access.two-persons", "The platform opens only what two of its persons approved, for as long and to read, in the tenant's own log", Some(SAFETY_5), Some("2026-07-01");
     OWNER = "owner.expected", "The bucket belongs to the owner that the request expects", None, None;
     KOREA = "residency.korea", "Data rests only on nodes whose verified identity says the Republic of Korea", Some(TRANSFER), Some("2023-09-15");
     UNKNOWN_PLACE = "residency.unknown-place", "A node whose identity does not say where it stands keeps no data", Some(TRANSFER), Some("2023-09-15");

@@ -62,7 +62,7 @@ fn here() -> VerifiedPlace {
 fn placement(store: &ChunkStore) -> Result<Placement, Failure> {
     let tenant = TenantId::from_bytes([1; 16]);
     let principal = PrincipalId::from_bytes([2; 16]);
-    let actor = Actor { tenant: Some(tenant), principal, role: Role::Engineer, active: true };
+    let actor = Actor { tenant: Some(tenant), principal, role: Role::Engineer, active: true, invited: false };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let permit = decide(&Request {
         operation: Operation::PutObject,
@@ -73,6 +73,7 @@ fn placement(store: &ChunkStore) -> Result<Placement, Failure> {
         expected_source_owner: None,
         tenant_residency: None,
         places: &[here()],
+        access: None,
     })
     .map_err(|denial| denial.message())?;
     Ok(Placement::decide(&permit, &[store.facts()], 0.into())?)

@@ -131,11 +131,15 @@ pub enum ControlKind {
     Rewrap,
     /// Destructions of tenant keys by id.
     Destruction,
+    /// Accesses of the platform to buckets of tenants by id.
+    Access,
+    /// Transport keys, which tenants wrap keys to, by id.
+    Transport,
 }
 
 impl ControlKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Platform,
         Self::Tenant,
         Self::TenantName,
@@ -145,6 +149,8 @@ impl ControlKind {
         Self::KeyName,
         Self::Rewrap,
         Self::Destruction,
+        Self::Access,
+        Self::Transport,
     ];
 
     /// The byte that stands for it in keys and proofs.
@@ -160,6 +166,8 @@ impl ControlKind {
             Self::KeyName => 7,
             Self::Rewrap => 8,
             Self::Destruction => 9,
+            Self::Access => 10,
+            Self::Transport => 11,
         }
     }
 
@@ -176,6 +184,8 @@ impl ControlKind {
             Self::KeyName => "name of a tenant key",
             Self::Rewrap => "rotation of a bucket key",
             Self::Destruction => "destruction of tenant keys",
+            Self::Access => "access of the platform",
+            Self::Transport => "transport key",
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use http::StatusCode;
+use policy::reason::Reason;
 use policy::time::UtcMillis;
 use serde_json::{Value, json};
 use storage::catalog::{LogItem, RecordQuery};
@@ -25,8 +26,19 @@ pub(super) const PAGE: usize = 1000;
 /// Entries behind a page in which closing records are looked for.
 const AHEAD: usize = 4000;
 /// What filters match exactly.
-const FIELDS: [&str; 9] =
-    ["tenant", "principal", "credential", "operation", "bucket", "key", "decision", "status", "request_id"];
+const FIELDS: [&str; 11] = [
+    "tenant",
+    "principal",
+    "credential",
+    "operation",
+    "bucket",
+    "key",
+    "decision",
+    "status",
+    "request_id",
+    "reason",
+    "access",
+];
 
 struct Filter {
     wanted: Vec<(&'static str, String)>,
@@ -152,6 +164,8 @@ fn opening(entry: &LogEntry, access: &Access, tenant: Option<String>) -> Value {
         "citation": access.citation,
         "key_id": access.key_id,
         "key_version": access.key_version,
+        "reason": access.reason.map(Reason::code),
+        "access": access.access,
         "duration_ms": milliseconds(access.duration_us),
     })
 }

@@ -7,15 +7,18 @@ use serde_json::{Value, json};
 use storage::catalog::ControlKind;
 
 use super::accounts::{bad, name_of};
-use super::{Admin, Call, Failure, Outcome, Then};
+use super::{Admin, Call, Failure, Outcome, Then, named};
 use crate::accounts::new_key;
+use crate::approval::is_plain;
 use crate::clock::{now, rfc3339};
 use crate::control::{KeyState, Standing, TenantKeyRow, TenantRow};
-use crate::destruction::is_plain;
 use crate::error::Error;
-use crate::provider::ProviderKind;
+use crate::keys::Behind;
 use crate::rotation::{self, Rotation};
 use crate::seal::Suite;
+
+pub(super) mod import;
+pub(super) mod uses;
 
 /// Keys of one tenant.
 const KEYS_MAX: usize = 1000;
@@ -30,28 +33,27 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     let (tenant, name) = (tenant(call)?, name_of(call)?);
     let suite = match call.body.get("algorithm") {
         None => Suite::Aes256Gcm,
-        Some(name) => serde_json::from_value(name.clone())
-            .map_err(|_| bad(&format!("the algorithm is one of {}", Suite::ALL.map(Suite::name).join(", "))))?,
+        Some(name) => named(name)
+            .ok_or_else(|| bad(&format!("the algorithm is one of {}", Suite::ALL.map(Suite::name).join(", "))))?,
     };
-    let provider = match call.body.get("provider") {
-        None => ProviderKind::SealedFile,
-        Some(name) => {
-            serde_json::from_value(name.clone()).map_err(|_| bad("the provider is sealed-file, openbao or pkcs11"))?
-        }
-    };
+    let provider = import::provider_of(call)?;
     if keys_of(admin, tenant).await?.len() >= KEYS_MAX {
         return Err(Failure::new(
             StatusCode::CONFLICT,
             format!("the tenant has {KEYS_MAX} keys, and may not have more"),
         ));
     }
-    if by_name(admin, tenant, name).await?.is_some() {
-        // Before the provider makes one that nobody would know of; the commit decides.
-        return Err(Failure::new(StatusCode::CONFLICT, format!("a key {name} exists already")));
-    }
-    let row = admin.gateway.keys.new_key((tenant, name), provider, suite, now()).await?;
-    let rows = new_key(&admin.gateway.control, &row)?.to_vec();
-    Ok(about(&row, Outcome::rows(rows, key_json(&row, None)))?)
+    // Before the provider makes one that nobody would know of; the commit decides.
+    let before = uses::free_name(admin, tenant, name).await?;
+    let (row, mut rows) = match call.body.get("import") {
+        None | Some(Value::Null) => {
+            (admin.gateway.keys.new_key((tenant, name), provider, suite, now()).await?, Vec::new())
+        }
+        Some(import) => import::brought(admin, call, name, (provider, suite), import).await?,
+    };
+    rows.extend(new_key(&admin.gateway.control, &row, before)?);
+    let made = Some(Box::new(row.clone()));
+    Ok(about(&row, Outcome { made, ..Outcome::rows(rows, key_json(&row, None)) })?)
 }
 
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -81,12 +83,22 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     let versions: Vec<Value> = row
         .versions
         .iter()
-        .map(|v| json!({ "version": v.number, "created": rfc3339(v.created), "fingerprint": v.fingerprint }))
+        .map(|v| {
+            json!({
+                "version": v.number,
+                "created": rfc3339(v.created),
+                "fingerprint": v.fingerprint,
+                "origin": v.origin,
+                "destroyed": v.destroyed.map(rfc3339),
+            })
+        })
         .collect();
     let mut answer = key_json(&row, Some(default));
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("versions".to_owned(), Value::Array(versions));
         fields.insert("buckets".to_owned(), json!(buckets));
+        let aliases = uses::aliases(admin, row.tenant).await?.remove(&row.id).unwrap_or_default();
+        fields.insert("aliases".to_owned(), json!(aliases));
     }
     Ok(about(&row, Outcome::answer(answer))?)
 }
@@ -134,7 +146,7 @@ pub(super) async fn suspend(admin: &Admin, call: &Call<'_>) -> Result<Outcome, F
     active(&known.row)?;
     let state = KeyState::Suspended { since: now(), reason: reason.to_owned() };
     let id = known.row.id;
-    Ok(Outcome { then: Then::Suspend(vec![id]), ..set(admin, &known, state)? })
+    Ok(Outcome { then: Then::Close(vec![Behind::Key(id)]), ..set(admin, &known, state)? })
 }
 
 pub(super) async fn resume(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -247,6 +259,8 @@ fn key_json(row: &TenantKeyRow, default: Option<KeyId>) -> Value {
         "rotated": current.map(|v| rfc3339(v.created)),
         "rotate_days": row.rotate_days,
         "rotation_due": row.rotation_due().map(rfc3339),
+        "refuses": row.refuses,
+        "origin": row.versions.first().map(|v| v.origin),
         "fingerprint": current.map(|v| v.fingerprint.clone()),
     });
     if let Some(fields) = out.as_object_mut() {

@@ -12,9 +12,11 @@ use crate::control::{PrincipalRow, TenantKeyRow};
 use crate::record::{Access, Content};
 
 /// Acts that change no key.
-const WATCHING: [&str; 6] = ["List", "Show", "Ledger", "RotationList", "DestructionList", "DestructionShow"];
+const WATCHING: [&str; 7] =
+    ["List", "Show", "Ledger", "RotationList", "DestructionList", "DestructionShow", "AliasList"];
 /// What the server does with keys by itself.
-const DONE: [&str; 7] = [
+const DONE: [&str; 8] = [
+    "tenant-key-versions-destroyed",
     "bucket-key-rewrapped",
     "tenant-key-rotated",
     "destruction-begun",
@@ -24,23 +26,31 @@ const DONE: [&str; 7] = [
     "destruction-certified",
 ];
 
+/// A provider was asked to unwrap something: many a day, so they are listed where they are asked for.
+const USED: &str = "tenant-key-used";
+
 /// One page of the log: `lines`, and `next` when there may be more.
 pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let after = call.query("after").map(|text| position(&text)).transpose()?;
     let items = page(admin, after, PAGE).await?;
     let next = items.last().filter(|_| items.len() == PAGE).map(|item| item.position().to_string());
+    let uses = call.query("uses").is_some();
     let mut names = Names::default();
     let mut lines = Vec::new();
     for entry in items.into_iter().filter_map(LogItem::entry).filter(|entry| entry.tenant == call.tenant) {
         match admin.gateway.recorder.open(&entry).await {
             Ok(Content::Opening(access)) => lines.extend(asked(admin, &entry, &access, &mut names).await?),
-            Ok(Content::Control(control)) if DONE.contains(&control.event.as_str()) => lines.push(json!({
-                "sequence": entry.position.to_string(),
-                "time": rfc3339(entry.time),
-                "act": control.event,
-                "by": "the server",
-                "detail": control.detail,
-            })),
+            Ok(Content::Control(control))
+                if DONE.contains(&control.event.as_str()) || (uses && control.event == USED) =>
+            {
+                lines.push(json!({
+                    "sequence": entry.position.to_string(),
+                    "time": rfc3339(entry.time),
+                    "act": control.event,
+                    "by": "the server",
+                    "detail": control.detail,
+                }))
+            }
             _ => {}
         }
     }
@@ -66,7 +76,10 @@ async fn asked(admin: &Admin, entry: &LogEntry, access: &Access, names: &mut Nam
         "principal": principal,
         "source": access.source,
         "status": access.status,
-        "detail": access.key.as_ref().map(|subject| format!("destruction {subject}")),
+        "detail": access.key.as_ref().map(|subject| match act.starts_with("Destroy") {
+            true => format!("destruction {subject}"),
+            false => subject.clone(),
+        }),
     })))
 }
 

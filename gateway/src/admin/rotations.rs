@@ -2,10 +2,12 @@
 
 use http::StatusCode;
 use policy::name::BucketName;
+use policy::reason::Reason;
 use serde_json::{Value, json};
 use storage::catalog::BucketRow;
 
 use super::accounts::bad;
+use super::keys::key;
 use super::{Admin, Call, Failure, Outcome, Then};
 use crate::clock::{now, rfc3339};
 use crate::control::{RewrapRow, RewrapState};
@@ -32,12 +34,24 @@ pub(super) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
             Some(rate.ok_or_else(|| bad(&format!("per_second is a number of envelopes, at least {SLOWEST}")))?)
         }
     };
+    if bucket.closed {
+        return Err(Error::BucketClosed(bucket.id).into());
+    }
     if bucket.keys.len() >= VERSIONS_MAX {
         let why = "earlier rotations of the bucket have not ended: see the list of rotations";
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     let total = gateway.catalog.count(bucket.id).await.map_err(Error::from)?;
-    let (key, held) = gateway.keys.next_bucket_key(&bucket).await?;
+    let under = match call.body.get("key") {
+        None | Some(Value::Null) => None,
+        Some(named) => {
+            let named = named.as_str().ok_or_else(|| bad("key is a name or id"))?;
+            Some(key(admin, call, named).await?.row.id)
+        }
+    };
+    // What hangs on the key that it has must open to be wrapped anew: nothing is moved away from a key that is suspended.
+    gateway.keys.bucket_key_now(&bucket, gateway.own_purpose(Reason::Rewrap)).await?;
+    let (key, held) = gateway.keys.next_bucket_key(&bucket, under).await?;
     let row = RewrapRow {
         bucket: bucket.id,
         name,
@@ -58,6 +72,9 @@ pub(super) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
     let about = Some((key.id, key.version));
     let mut rotated = BucketRow::clone(&bucket);
     rotated.keys.push(key);
+    // Copies of the catalog keep what hung on the key before: whoever destroys it must know.
+    let all = gateway.keys.ever_hung_on(&bucket).map_err(Error::from)?;
+    rotated.hung_on = all.into_iter().collect();
     let buckets = vec![gateway.control.update(&bucket, rotated)?];
     let outcome = Outcome {
         buckets,

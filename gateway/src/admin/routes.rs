@@ -17,7 +17,7 @@ use crate::clock;
 use crate::fold::{Folds, Kind};
 
 /// Methods that resources have.
-const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::PUT];
+const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
 /// What the API is, for whoever writes a client of it.
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
@@ -49,6 +49,8 @@ pub(super) fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
     match (method.as_str(), path) {
         ("GET", ["tenants"]) => Some(AdminOperation::TenantList),
         ("POST", ["tenants"]) => Some(AdminOperation::TenantCreate),
+        ("POST", ["tenants", _, "invite"]) => Some(AdminOperation::TenantInvite),
+        ("POST", ["enrol"]) => Some(AdminOperation::Enrol),
         ("GET", ["principals"]) => Some(AdminOperation::PrincipalList),
         ("POST", ["principals"]) => Some(AdminOperation::PrincipalCreate),
         ("POST", ["principals", _, "disable"]) => Some(AdminOperation::PrincipalDisable),
@@ -60,16 +62,26 @@ pub(super) fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("GET", ["keys"]) => Some(AdminOperation::KeyList),
         ("POST", ["keys"]) => Some(AdminOperation::KeyCreate),
         ("GET", ["ledger"]) => Some(AdminOperation::KeyLedger),
-        ("PUT", ["approver"]) => Some(AdminOperation::KeyApproverEnrol),
+        ("PUT", ["approver"]) => Some(AdminOperation::ApproverEnrol),
         ("POST", ["destructions"]) => Some(AdminOperation::KeyDestroy),
         ("GET", ["destructions"]) => Some(AdminOperation::KeyDestructionList),
         ("GET", ["destructions", _]) => Some(AdminOperation::KeyDestructionShow),
         ("POST", ["destructions", _, "sign"]) => Some(AdminOperation::KeyDestroySign),
         ("POST", ["destructions", _, "cancel"]) => Some(AdminOperation::KeyDestroyCancel),
+        ("POST", ["accesses"]) => Some(AdminOperation::AccessRequest),
+        ("GET", ["accesses"]) => Some(AdminOperation::AccessList),
+        ("GET", ["accesses", _]) => Some(AdminOperation::AccessShow),
+        ("POST", ["accesses", _, "sign"]) => Some(AdminOperation::AccessSign),
+        ("POST", ["accesses", _, "end"]) => Some(AdminOperation::AccessEnd),
+        ("POST", ["import"]) => Some(AdminOperation::KeyImportBegin),
         ("POST", ["root", "replace"]) => Some(AdminOperation::RootReplace),
         ("GET", ["rotations"]) => Some(AdminOperation::KeyRotationList),
         ("POST", ["buckets", _, "rotate"]) => Some(AdminOperation::KeyRotateBucket),
         ("GET", ["keys", _]) => Some(AdminOperation::KeyShow),
+        ("PUT", ["keys", _, "policy"]) => Some(AdminOperation::KeyPolicy),
+        ("PUT", ["keys", _, "aliases", _]) => Some(AdminOperation::KeyAlias),
+        ("DELETE", ["keys", _, "aliases", _]) => Some(AdminOperation::KeyUnalias),
+        ("GET", ["aliases"]) => Some(AdminOperation::KeyAliasList),
         ("POST", ["keys", _, "rotate"]) => Some(AdminOperation::KeyRotate),
         ("POST", ["keys", _, "schedule"]) => Some(AdminOperation::KeySchedule),
         ("POST", ["keys", _, "suspend"]) => Some(AdminOperation::KeySuspend),

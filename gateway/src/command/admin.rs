@@ -6,12 +6,23 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::table::render;
 use super::{CommandError, Reach, print};
+use crate::admin::signing::escape;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tenant {
     /// Make a tenant with keys of its own.
     Create {
         /// Its name.
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Invite the first administrator of a tenant, who enrols with it and from then on alone makes principals there.
+    Invite {
+        /// The tenant, by name or id.
+        tenant: String,
+        /// Name of the administrator.
+        #[arg(long, default_value = "administrator")]
         name: String,
         #[command(flatten)]
         reach: Reach,
@@ -25,14 +36,14 @@ pub(super) enum Tenant {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Principal {
-    /// Make a principal.
+    /// Make a principal. An administrator of a tenant is shown an invitation for it, to be handed on.
     Create {
         /// Its name.
         name: String,
-        /// Its tenant; none for a platform administrator.
+        /// Its tenant; none for a platform administrator, and yours where you administer one.
         #[arg(long)]
         tenant: Option<String>,
-        /// `engineer`, `key-administrator`, `compliance-officer` or `platform-administrator`.
+        /// `engineer`, `key-administrator`, `compliance-officer`, `auditor`, `tenant-administrator` or `platform-administrator`.
         #[arg(long, default_value = "engineer")]
         role: String,
         #[command(flatten)]
@@ -57,7 +68,7 @@ pub(super) enum Principal {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Credential {
-    /// Make a credential. Its secret is shown once.
+    /// Make a credential. Its secret is shown once. An administrator of a tenant is shown an invitation to one.
     Create {
         /// Id of the principal.
         #[arg(long)]
@@ -75,11 +86,22 @@ pub(super) enum Credential {
     },
     /// Revoke a credential.
     Revoke {
-        /// Its access key id.
-        access_key_id: String,
+        /// Its access key id. Not called so here: `Reach` has one of that name, which would be taken for it.
+        #[arg(value_name = "ACCESS_KEY_ID")]
+        credential: String,
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+/// Exchanges an invitation, which is given as the access key and secret of whoever asks.
+#[derive(Debug, Args)]
+pub(super) struct Enrol {
+    /// Of the first administrator of a tenant: the credentials that the platform made in it before go on serving.
+    #[arg(long)]
+    keep_credentials: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +153,12 @@ pub(super) struct AuditList {
     /// HTTP status.
     #[arg(long)]
     status: Option<u16>,
+    /// For this reason, such as `customer-request` or `emergency`.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Under this access of the platform.
+    #[arg(long)]
+    access: Option<String>,
     /// This request.
     #[arg(long)]
     request_id: Option<String>,
@@ -185,6 +213,10 @@ const REQUESTS: &[(&str, &str)] = &[
 pub(super) fn tenant(command: &Tenant) -> Result<(), CommandError> {
     match command {
         Tenant::Create { name, reach } => change(reach, "POST", "/v1/tenants", &json!({ "name": name }), TENANTS),
+        Tenant::Invite { tenant, name, reach } => {
+            let path = format!("/v1/tenants/{}/invite", escape(tenant));
+            invitation(reach, &path, &json!({ "name": name }))
+        }
         Tenant::List { reach } => list(reach, "/v1/tenants", &[], "tenants", TENANTS),
     }
 }
@@ -196,15 +228,50 @@ pub(super) fn principal(command: &Principal) -> Result<(), CommandError> {
             if let (Some(tenant), Some(fields)) = (tenant, body.as_object_mut()) {
                 fields.insert("tenant".to_owned(), Value::String(tenant.clone()));
             }
-            change(reach, "POST", "/v1/principals", &body, PRINCIPALS)
+            invitation(reach, "/v1/principals", &body)
         }
         Principal::List { tenant, reach } => {
             let query: Vec<_> = tenant.iter().map(|t| ("tenant", t.clone())).collect();
             list(reach, "/v1/principals", &query, "principals", PRINCIPALS)
         }
         Principal::Disable { id, reach } => {
-            change(reach, "POST", &format!("/v1/principals/{id}/disable"), &Value::Null, PRINCIPALS)
+            change(reach, "POST", &format!("/v1/principals/{}/disable", escape(id)), &Value::Null, PRINCIPALS)
         }
+    }
+}
+
+const INVITATION: &[(&str, &str)] =
+    &[("INVITATION", "access_key_id"), ("SECRET", "secret_access_key"), ("UNTIL", "invited_until")];
+
+/// Makes a principal, and shows its invitation when there is one.
+fn invitation(reach: &Reach, path: &str, body: &Value) -> Result<(), CommandError> {
+    let answer = Client::new(reach)?.send("POST", path, body)?;
+    if reach.json {
+        return print(&answer.to_string());
+    }
+    print(&render(PRINCIPALS, std::slice::from_ref(&answer)))?;
+    match answer.get("invitation") {
+        Some(invitation) => print(&format!("\n{}", render(INVITATION, std::slice::from_ref(invitation)))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn enrol(command: &Enrol) -> Result<(), CommandError> {
+    let answer = Client::new(&command.reach)?.send(
+        "POST",
+        "/v1/enrol",
+        &json!({ "keep_credentials": command.keep_credentials }),
+    )?;
+    if command.reach.json {
+        return print(&answer.to_string());
+    }
+    print(&render(NEW_CREDENTIAL, std::slice::from_ref(&answer)))?;
+    match answer.get("principals").and_then(Value::as_array) {
+        Some(others) if !others.is_empty() => {
+            let why = "\nThese were made in the tenant before, by the platform: disable those that are not yours, and give the others credentials.\n";
+            print(&format!("{why}{}", render(PRINCIPALS, others)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -217,8 +284,8 @@ pub(super) fn credential(command: &Credential) -> Result<(), CommandError> {
             let query: Vec<_> = principal.iter().map(|p| ("principal", p.clone())).collect();
             list(reach, "/v1/credentials", &query, "credentials", CREDENTIALS)
         }
-        Credential::Revoke { access_key_id, reach } => {
-            change(reach, "POST", &format!("/v1/credentials/{access_key_id}/revoke"), &Value::Null, CREDENTIALS)
+        Credential::Revoke { credential, reach } => {
+            change(reach, "POST", &format!("/v1/credentials/{}/revoke", escape(credential)), &Value::Null, CREDENTIALS)
         }
     }
 }
@@ -226,7 +293,7 @@ pub(super) fn credential(command: &Credential) -> Result<(), CommandError> {
 pub(super) fn bucket(command: &Bucket) -> Result<(), CommandError> {
     let Bucket::Narrow { name, subdivision, site, reach } = command;
     let body = json!({ "subdivisions": subdivision, "sites": site });
-    change(reach, "PUT", &format!("/v1/buckets/{name}/residency"), &body, BUCKETS)
+    change(reach, "PUT", &format!("/v1/buckets/{}/residency", escape(name)), &body, BUCKETS)
 }
 
 pub(super) fn audit(command: &Audit) -> Result<(), CommandError> {
@@ -268,6 +335,8 @@ impl AuditList {
             ("key", &self.key),
             ("decision", &self.decision),
             ("request_id", &self.request_id),
+            ("reason", &self.reason),
+            ("access", &self.access),
             ("from", &self.from),
             ("until", &self.until),
         ];

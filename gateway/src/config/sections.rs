@@ -105,6 +105,15 @@ pub struct Pkcs11 {
     pub subdivision: String,
 }
 
+/// Key providers of tenants.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hyok {
+    /// Directory of their files: `TENANT.toml` names a tenant's own server, by the keys of the section `openbao`. No tenant has
+    /// one when not set.
+    pub directory: String,
+}
+
 /// Bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

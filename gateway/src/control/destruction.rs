@@ -1,11 +1,13 @@
 //! Destructions of tenant keys: asked for by one person, approved by another, done when they are due.
 
-use policy::id::{DestructionId, KeyId, PrincipalId, TenantId};
+use policy::id::{BucketId, DestructionId, KeyId, PrincipalId, TenantId};
+use policy::name::BucketName;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
 use storage::catalog::ControlKind;
 
 use super::ControlRow;
+use crate::approval::Asked;
 
 /// A destruction, from its request to its certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,35 +16,21 @@ pub struct DestructionRow {
     pub id: DestructionId,
     /// Whose keys they are.
     pub tenant: TenantId,
-    /// The keys.
+    /// The keys; of a bucket those that it hangs on, which go on with another version.
     pub keys: Vec<KeyId>,
-    /// The request, as it is signed: JSON, byte for byte.
-    pub document: String,
-    /// Who asked.
-    pub requester: PrincipalId,
-    /// When.
-    pub created: UtcMillis,
+    /// The bucket, when it is one that goes and not its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<(BucketId, BucketName)>,
+    /// Buckets that hung on other keys before, and these: they are not destroyed with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<(BucketName, KeyId)>,
+    /// The request, and who signed it.
+    #[serde(flatten)]
+    pub asked: Asked,
     /// Days from the approval until it is due; 0 where the law says now.
     pub waiting_days: u32,
-    /// Who signed the request: whoever asked, then whoever approved.
-    pub approvals: Vec<Approval>,
     /// How far it is.
     pub state: DestructionState,
-}
-
-/// A signature under a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approval {
-    /// Who signed.
-    pub principal: PrincipalId,
-    /// Its name.
-    pub name: String,
-    /// Its key (Ed25519, hex).
-    pub public_key: String,
-    /// The signature (hex).
-    pub signature: String,
-    /// When it arrived.
-    pub at: UtcMillis,
 }
 
 /// How far a destruction is.
@@ -62,6 +50,9 @@ pub enum DestructionState {
         asked: Vec<KeyId>,
         /// What they did and saw.
         answers: Vec<KeyAnswer>,
+        /// Of a bucket: the versions of keys that whatever survives is wrapped by. Those before them go.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<(KeyId, u32)>,
     },
     /// The keys are destroyed; what hung on them is being removed.
     Removing {
@@ -75,6 +66,9 @@ pub enum DestructionState {
         checked: Option<u64>,
         /// What hung on them.
         contents: Vec<Contents>,
+        /// As before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<(KeyId, u32)>,
     },
     /// Done.
     Done {

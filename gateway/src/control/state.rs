@@ -293,7 +293,8 @@ mod tests {
     fn tenant(name: &str) -> TenantRow {
         let id = TenantId::from_bytes([name.as_bytes()[0]; 16]);
         let (created, key) = (UtcMillis(1), KeyId::from_bytes([2; 16]));
-        TenantRow { id, name: name.to_owned(), created, residency: Residency::korea(), key, log_key: Vec::new() }
+        let (residency, log_key) = (Residency::korea(), Vec::new());
+        TenantRow { id, name: name.to_owned(), created, residency, key, log_key, seated: false }
     }
 
     fn bucket(name: &str) -> BucketRow {
@@ -305,6 +306,8 @@ mod tests {
             created: UtcMillis(1),
             residency: Residency::korea(),
             keys: vec![WrappedKey { id: KeyId::from_bytes([5; 16]), version: 1, wrapped: vec![5; 40] }],
+            hung_on: Vec::new(),
+            closed: false,
             proof: [0; 32],
         }
     }
@@ -358,6 +361,8 @@ mod tests {
             BucketRow { created: UtcMillis(2), ..row.clone() },
             BucketRow { residency: narrower, ..row.clone() },
             BucketRow { keys: Vec::new(), ..row.clone() },
+            BucketRow { closed: true, ..row.clone() },
+            BucketRow { hung_on: vec![KeyId::from_bytes([6; 16])], ..row.clone() },
             BucketRow { proof: [0; 32], ..row.clone() },
         ] {
             assert!(ours.proved_bucket(Arc::new(forged)).is_err());

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{DAY_MS, REQUEST, Request, Scope, digest_of, is_signed};
-use crate::control::{Approval, Contents, DestructionRow, DestructionState, KeyAnswer, TenantKeyRow};
+use super::{REQUEST, Request, Scope};
+use crate::approval::{Approval, DAY_MS, digest_of, is_signed};
+use crate::control::{Contents, DestructionRow, DestructionState, KeyAnswer, Origin, TenantKeyRow};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::node;
@@ -34,7 +35,7 @@ pub struct Certificate {
     pub request_sha256: String,
     /// Who signed it: whoever asked, then whoever approved.
     pub approvals: Vec<Approved>,
-    /// The keys that were destroyed.
+    /// The keys that were destroyed; where a bucket was, their versions before the last one.
     pub destroyed: Vec<Destroyed>,
     /// The round that replaced the root key, when one of the keys was the sealed file's.
     pub round: Option<Round>,
@@ -221,7 +222,7 @@ pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[Stri
         |one: &KeyAnswer| Destroyed { key: one.key.to_string(), answer: one.answer.clone(), at: at(one.at) };
     let elsewhere = round.is_none() || answers.len() > 1;
     let mut survives = survivors(round.is_some(), gateway.root_inside_data, elsewhere, stays);
-    let request: Request = serde_json::from_str(&row.document).map_err(|e| Error::Corrupt(e.to_string()))?;
+    let request: Request = serde_json::from_str(&row.asked.document).map_err(|e| Error::Corrupt(e.to_string()))?;
     if request.scope == Scope::Tenant {
         let others = |key: &TenantKeyRow| key.tenant == row.tenant && !key.state.is_destroyed();
         for key in gateway.control.rows(OTHERS_MAX, others).await? {
@@ -230,6 +231,18 @@ pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[Stri
             survives.push(Survivor { what, until: "somebody asks for its destruction".to_owned() });
         }
     }
+    if request.scope == Scope::Bucket {
+        for key in &row.keys {
+            let Some(key) = gateway.control.row::<TenantKeyRow>(key.as_bytes()).await? else { continue };
+            if key.state.is_destroyed() {
+                continue;
+            }
+            let version = key.current()?.number;
+            let what = format!("the tenant key {} ({}) with version {version}, and other buckets", key.name, key.id);
+            survives.push(Survivor { what, until: "somebody asks for its destruction".to_owned() });
+        }
+    }
+    survives.extend(copies(gateway, row).await?);
     // Whatever the clock says now: it is issued behind what it certifies.
     let issued = answers.iter().map(|one| one.at).fold(crate::clock::now(), UtcMillis::max);
     Ok(Certificate {
@@ -237,9 +250,9 @@ pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[Stri
         issued_at: at(issued),
         place: node::describe(&gateway.identity.load()),
         signer: String::new(),
-        request: row.document.clone(),
-        request_sha256: digest_of(&row.document),
-        approvals: row.approvals.iter().map(Into::into).collect(),
+        request: row.asked.document.clone(),
+        request_sha256: digest_of(&row.asked.document),
+        approvals: row.asked.approvals.iter().map(Into::into).collect(),
         destroyed: answers.iter().map(destroyed).collect(),
         round: round.map(|(before, after)| Round {
             root_key_before: before.to_string(),
@@ -252,6 +265,33 @@ pub(super) async fn issue(gateway: &Gateway, row: &DestructionRow, stays: &[Stri
     })
 }
 
+/// Copies that lie where no provider destroys them: keys that the tenant brought, and what buckets hung on before they were moved.
+async fn copies(gateway: &Gateway, row: &DestructionRow) -> Result<Vec<Survivor>, Error> {
+    let mut out = Vec::new();
+    for id in &row.keys {
+        let Some(key) = gateway.control.row::<TenantKeyRow>(id.as_bytes()).await? else { continue };
+        if key.versions.iter().any(|version| version.origin == Origin::Imported) {
+            let what = format!(
+                "the tenant's own copies of the key {} ({}), which it brought: with one of them, and a copy of the data of then, what hung on it opens",
+                key.name, key.id
+            );
+            out.push(Survivor { what, until: "the tenant destroys them, which is its to do at once".to_owned() });
+        }
+    }
+    for (bucket, other) in &row.moved {
+        let Some(key) = gateway.control.row::<TenantKeyRow>(other.as_bytes()).await? else { continue };
+        if key.state.is_destroyed() {
+            continue;
+        }
+        let what = format!(
+            "copies and older files of the catalog from when the bucket {bucket} hung on the tenant key {} ({}), WHICH LIVES: with it what was in the bucket then opens",
+            key.name, key.id
+        );
+        out.push(Survivor { what, until: "they are compacted or deleted, or that key is destroyed".to_owned() });
+    }
+    Ok(out)
+}
+
 /// Keys of a tenant at most.
 const OTHERS_MAX: usize = 1000;
 
@@ -260,11 +300,11 @@ fn survivors(root_key: bool, root_inside: bool, elsewhere: bool, stays: &[String
     let one = |what: &str, until: &str| Survivor { what: what.to_owned(), until: until.to_owned() };
     let mut out = vec![
         one(
-            "sealed bytes of the removed objects in the chunk store, which open under no key that there is",
+            "sealed bytes of the removed objects in the chunk store, which open under no key that there is but those named below",
             "they are collected and their segments reclaimed, which begins at once",
         ),
         one(
-            "sealed rows of them in older files of the catalog, which open under no key that there is",
+            "sealed rows of them in older files of the catalog, which open under no key that there is but those named below",
             "these files are compacted",
         ),
         one("records of the access log, which name objects and no content", "the end of their retention"),

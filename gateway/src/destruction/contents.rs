@@ -1,13 +1,13 @@
 //! What hangs on keys that are destroyed: looked for, counted, removed.
 
-use policy::id::{DestructionId, UploadId};
+use policy::id::{BucketId, DestructionId, TenantId, UploadId};
 use policy::name::ObjectKey;
 use storage::catalog::{
     CatalogError, Change, Commit, CommitError, Precondition, Refusal, StoredVersion, UploadItem, UploadQuery,
 };
 
 use crate::clock::now;
-use crate::control::{Bucket, Contents, DestructionRow};
+use crate::control::{Bucket, Contents, DestructionRow, DestructionState};
 use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::record::{Content, Control};
@@ -15,8 +15,8 @@ use crate::record::{Content, Control};
 /// Objects that are removed in one commit.
 const PAGE: usize = 256;
 
-/// The buckets that hang on the keys.
-pub(super) async fn buckets_of(gateway: &Gateway, row: &DestructionRow) -> Result<Vec<Bucket>, Error> {
+/// The buckets that hang on the keys, or the one that goes.
+pub(crate) async fn buckets_of(gateway: &Gateway, row: &DestructionRow) -> Result<Vec<Bucket>, Error> {
     let (mut out, mut after) = (Vec::new(), None);
     loop {
         let page = gateway.control.buckets(row.tenant, after.as_ref(), PAGE).await?;
@@ -24,14 +24,32 @@ pub(super) async fn buckets_of(gateway: &Gateway, row: &DestructionRow) -> Resul
         after = Some(last.name.clone());
         for bucket in page {
             let mut hangs = false;
-            for key in &row.keys {
-                hangs |= gateway.keys.hangs_on(&bucket, *key)?;
+            match &row.bucket {
+                Some((id, _)) => hangs = bucket.id == *id,
+                None => {
+                    for key in &row.keys {
+                        hangs |= gateway.keys.hangs_on(&bucket, *key)?;
+                    }
+                }
             }
             if hangs {
                 out.push(bucket);
             }
         }
     }
+}
+
+/// Buckets of a tenant that are being destroyed, their keys staying: no key that stays may wrap theirs any more.
+///
+/// # Errors
+/// `Catalog` when destructions cannot be read.
+pub async fn doomed(gateway: &Gateway, tenant: TenantId) -> Result<Vec<BucketId>, Error> {
+    let at_work = |row: &DestructionRow| {
+        matches!(row.state, DestructionState::Destroying { .. } | DestructionState::Removing { .. })
+    };
+    let wanted = |row: &DestructionRow| row.tenant == tenant && row.bucket.is_some() && at_work(row);
+    let rows = gateway.control.rows(usize::MAX, wanted).await?;
+    Ok(rows.into_iter().filter_map(|row| row.bucket.map(|(id, _)| id)).collect())
 }
 
 /// What is in each. Nothing is added any more: the keys open nothing. Rows that cannot be read are not counted.

@@ -1,7 +1,8 @@
 //! A certificate as a page for people, in English and Korean, with the signed JSON attached.
 
 use super::certificate::{Certificate, SignedCertificate};
-use super::{Request, Scope, digest_of};
+use super::{Request, Scope};
+use crate::approval::digest_of;
 use crate::statement::{Attachment, Bilingual, Column, Fact, Section, Statement, render};
 
 /// The PDF of a certificate that was verified.
@@ -48,6 +49,7 @@ fn fact(en: &str, ko: &str, value: impl Into<String>) -> Fact {
 fn what(certificate: &Certificate, request: &Request) -> Section {
     let scope = match request.scope {
         Scope::Key => "one key (암호키 1개)",
+        Scope::Bucket => "one bucket, by the key versions that it hung on (버킷 1개)",
         Scope::Tenant => "all keys of the tenant (기관의 모든 암호키)",
     };
     let waited = match request.waiting_days {

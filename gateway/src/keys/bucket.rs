@@ -3,11 +3,14 @@
 //! List values are stored as `version of the bucket key u32be || sealed`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use policy::id::{BucketId, KeyId, TenantId, VersionId};
+use policy::reason::Reason;
 use storage::catalog::WrappedKey;
 
-use super::gate::Gate;
+use super::gate::{Gates, HeldAll};
+use crate::error::Error;
 use crate::provider::Wrapped;
 use crate::seal::value::{ListKey, ListOpener, Owner};
 use crate::seal::wrap::{WrapContext, version_of, wrapped_by};
@@ -22,19 +25,31 @@ pub struct BucketKey {
     pub version: u32,
     /// The suite of the tenant key that it hangs on.
     pub suite: Suite,
-    /// The gate of that tenant key.
-    pub gate: Arc<Gate>,
+    /// Until when it may be used without its provider being asked again.
+    pub until: Instant,
     pub(super) bucket: BucketId,
     tenant: TenantId,
     /// Oldest first; never empty.
     versions: Vec<KeyVersion>,
+    /// Older versions that hang on another tenant key, which cannot be used now, and why.
+    shut: Vec<(u32, Arc<Error>)>,
 }
 
 #[derive(Debug)]
 struct KeyVersion {
     number: u32,
+    gates: Gates,
     list: ListKey,
     key: SecretKey,
+}
+
+/// What a provider unwrapped of a version of a bucket key.
+#[derive(Debug)]
+pub(super) enum Unwrapped {
+    /// The key, and what stands before it.
+    Key(SecretKey, Gates),
+    /// The tenant key that it hangs on cannot be used, and no new envelope needs it.
+    Shut(Arc<Error>),
 }
 
 /// A version of a bucket key as it is stored, and where it belongs.
@@ -94,23 +109,83 @@ pub fn list_version(stored: &[u8]) -> u32 {
 }
 
 impl BucketKey {
-    /// Ready for use, once their provider has unwrapped all versions.
-    pub(super) fn open(stored: &[Stored<'_>], keys: Vec<SecretKey>, gate: Arc<Gate>) -> Result<Self, SealError> {
+    /// Ready for use, once their providers have unwrapped the versions; the current one is not shut.
+    pub(super) fn open(stored: &[Stored<'_>], keys: Vec<Unwrapped>, until: Instant) -> Result<Self, SealError> {
         let current = stored.last().filter(|_| stored.len() == keys.len()).ok_or(SealError::Malformed("bucket key"))?;
-        let version = |(stored, key): (&Stored<'_>, SecretKey)| KeyVersion {
-            number: stored.row.version,
-            list: ListKey::of(stored.suite, &key),
-            key,
-        };
+        let (mut versions, mut shut) = (Vec::new(), Vec::new());
+        for (stored, key) in stored.iter().zip(keys) {
+            let number = stored.row.version;
+            match key {
+                Unwrapped::Shut(why) => shut.push((number, why)),
+                Unwrapped::Key(key, gates) => {
+                    versions.push(KeyVersion { number, gates, list: ListKey::of(stored.suite, &key), key });
+                }
+            }
+        }
         Ok(Self {
             id: current.row.id,
             version: current.row.version,
             suite: current.suite,
-            gate,
+            until,
             bucket: current.bucket,
             tenant: current.tenant,
-            versions: stored.iter().zip(keys).map(version).collect(),
+            versions,
+            shut,
         })
+    }
+
+    /// The gates before all that is sealed from now on.
+    ///
+    /// # Errors
+    /// `Malformed` when there is no version.
+    pub fn gates(&self) -> Result<&Gates, SealError> {
+        Ok(&self.current()?.gates)
+    }
+
+    /// The gates before what hangs on a version of it.
+    ///
+    /// # Errors
+    /// `Refused` when it is not there.
+    pub fn gates_of(&self, version: u32) -> Result<&Gates, SealError> {
+        Ok(&self.of(version)?.gates)
+    }
+
+    /// Asks before what hangs on a version of it is opened for a reason. A version that is not there is no matter of gates.
+    ///
+    /// # Errors
+    /// `KeySuspended`, `KeyDestroyed` or `Provider` when its tenant key cannot be used, `BucketClosed`, `Denied` when the key
+    /// refuses the reason.
+    pub fn pass(&self, version: u32, reason: Reason) -> Result<(), Error> {
+        if let Some((_, why)) = self.shut.iter().find(|(number, _)| *number == version) {
+            return Err(why.of_key());
+        }
+        self.of(version).map_or(Ok(()), |version| version.gates.pass(reason))
+    }
+
+    /// Asks before anything that hangs on any version of it is opened and sealed, and keeps the gates open until that is
+    /// committed.
+    ///
+    /// # Errors
+    /// As [`Self::pass`].
+    pub async fn hold_all(&self, reason: Reason) -> Result<HeldAll, Error> {
+        if let Some((_, why)) = self.shut.first() {
+            return Err(why.of_key());
+        }
+        Gates::hold_all(&self.versions.iter().map(|version| &version.gates).collect::<Vec<_>>(), reason).await
+    }
+
+    /// As [`Self::hold_all`], before it is opened.
+    ///
+    /// # Errors
+    /// As [`Self::pass`].
+    pub fn pass_all(&self, reason: Reason) -> Result<(), Error> {
+        let shut = self.shut.first().map_or(Ok(()), |(_, why)| Err(why.of_key()));
+        shut.and_then(|()| self.versions.iter().try_for_each(|version| version.gates.pass(reason)))
+    }
+
+    /// Whether it may be used without its provider being asked, for some reason at least.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now < self.until && self.versions.iter().all(|version| version.gates.stand())
     }
 
     fn current(&self) -> Result<&KeyVersion, SealError> {
@@ -211,6 +286,11 @@ fn split(stored: &[u8]) -> Result<(u32, &[u8]), SealError> {
 
 #[cfg(test)]
 impl BucketKey {
+    /// A random one, good until then.
+    pub(super) fn for_tests_until(until: Instant) -> Self {
+        Self { until, ..Self::for_tests() }
+    }
+
     /// A random one.
     pub(crate) fn for_tests() -> Self {
         Self::for_tests_with(&[SecretKey::random().unwrap()])
@@ -219,13 +299,16 @@ impl BucketKey {
     /// One of these versions, from 1.
     pub(crate) fn for_tests_with(keys: &[SecretKey]) -> Self {
         let suite = Suite::Aes256Gcm;
-        let version =
-            |(number, key): (u32, &SecretKey)| KeyVersion { number, list: ListKey::of(suite, key), key: key.clone() };
+        let version = |(number, key): (u32, &SecretKey)| {
+            let (gates, list) = (Gates::for_tests(), ListKey::of(suite, key));
+            KeyVersion { number, gates, list, key: key.clone() }
+        };
         Self {
             id: KeyId::from_bytes([1; 16]),
             version: u32::try_from(keys.len()).unwrap(),
             suite,
-            gate: Arc::new(Gate::new(KeyId::from_bytes([4; 16]))),
+            until: Instant::now() + std::time::Duration::from_secs(300),
+            shut: Vec::new(),
             tenant: TenantId::from_bytes([2; 16]),
             bucket: BucketId::from_bytes([3; 16]),
             versions: (1..).zip(keys).map(version).collect(),

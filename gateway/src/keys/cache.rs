@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use policy::id::BucketId;
 
@@ -14,29 +14,24 @@ const KEYS_MAX: usize = 10_000;
 /// Turns that are remembered before those that nobody waits for are dropped.
 const TURNS_MAX: usize = 1000;
 
-/// Bucket keys, and when they were unwrapped.
-#[derive(Debug)]
+/// Bucket keys that were unwrapped.
+#[derive(Debug, Default)]
 pub(super) struct BucketKeys {
-    ttl: Duration,
-    keys: Mutex<HashMap<BucketId, (Instant, Arc<BucketKey>)>>,
+    keys: Mutex<HashMap<BucketId, Arc<BucketKey>>>,
     /// Whose turn it is to unwrap the key of a bucket.
     turns: Mutex<HashMap<BucketId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl BucketKeys {
-    pub(super) fn new(ttl: Duration) -> Self {
-        Self { ttl, keys: Mutex::default(), turns: Mutex::default() }
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<BucketId, (Instant, Arc<BucketKey>)>> {
+    fn keys(&self) -> MutexGuard<'_, HashMap<BucketId, Arc<BucketKey>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A key that was unwrapped a moment ago and may still be used, of this version or a later one.
     pub(super) fn get(&self, bucket: BucketId, at_least: u32) -> Option<Arc<BucketKey>> {
         let keys = self.keys();
-        let (made, key) = keys.get(&bucket)?;
-        (made.elapsed() < self.ttl && key.version >= at_least && key.gate.is_open()).then(|| Arc::clone(key))
+        let key = keys.get(&bucket)?;
+        (key.version >= at_least && key.is_fresh(Instant::now())).then(|| Arc::clone(key))
     }
 
     /// Unwraps a key, unless somebody did while this one waited for its turn.
@@ -75,23 +70,19 @@ impl BucketKeys {
         }
         let mut keys = self.keys();
         if keys.len() < KEYS_MAX {
-            keys.insert(bucket, (Instant::now(), key));
+            keys.insert(bucket, key);
         }
     }
 
-    /// Drops, and so wipes, the keys whose time is over.
+    /// Drops, and so wipes, the keys whose time is over or whose gates are closed.
     pub(super) fn forget_expired(&self) {
-        self.keys().retain(|_, (made, _)| made.elapsed() < self.ttl);
+        let now = Instant::now();
+        self.keys().retain(|_, key| key.is_fresh(now));
     }
 
     /// Drops the key of a bucket.
     pub(super) fn forget(&self, bucket: BucketId) {
         self.keys().remove(&bucket);
-    }
-
-    /// Drops the keys whose gate was closed.
-    pub(super) fn forget_closed(&self) {
-        self.keys().retain(|_, (_, key)| key.gate.is_open());
     }
 }
 
@@ -103,8 +94,9 @@ mod tests {
 
     #[test]
     fn bucket_keys_do_not_outlive_their_time() {
-        for (ttl, kept) in [(Duration::from_secs(300), true), (Duration::ZERO, false)] {
-            let (keys, key) = (BucketKeys::new(ttl), Arc::new(BucketKey::for_tests()));
+        for (ttl, kept) in [(300, true), (0, false)] {
+            let until = Instant::now() + std::time::Duration::from_secs(ttl);
+            let (keys, key) = (BucketKeys::default(), Arc::new(BucketKey::for_tests_until(until)));
             let (held, bucket) = (Arc::downgrade(&key), key.bucket);
             keys.remember(bucket, key);
             assert_eq!(keys.get(bucket, 1).is_some(), kept);
@@ -115,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_many_that_ask_at_once_one_unwraps() {
-        let (keys, asked) = (BucketKeys::new(Duration::from_secs(300)), AtomicUsize::new(0));
+        let (keys, asked) = (BucketKeys::default(), AtomicUsize::new(0));
         let bucket = BucketKey::for_tests().bucket;
         let load = || {
             keys.load(bucket, 1, async {
@@ -131,11 +123,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_fails_is_tried_by_the_next() {
-        let (keys, key) = (BucketKeys::new(Duration::from_secs(300)), BucketKey::for_tests());
+        let (keys, key) = (BucketKeys::default(), BucketKey::for_tests());
         let bucket = key.bucket;
         assert!(keys.load(bucket, 1, async { Err(Error::Missing("it")) }).await.is_err());
         assert!(keys.load(bucket, 1, async { Ok(key) }).await.is_ok());
         assert!(keys.get(bucket, 1).is_some());
-        keys.get(bucket, 1).unwrap().gate.pass().unwrap();
     }
 }

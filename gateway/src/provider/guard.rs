@@ -70,7 +70,8 @@ impl Guard {
     fn rested(&self) -> Result<(), ProviderError> {
         match &*self.failed() {
             Some((since, why)) if since.elapsed() < self.patience.rest => {
-                Err(self.provider.unavailable(format!("{why}; it is asked again in a moment")))
+                let why = format!("{why}; it is asked again in a moment");
+                Err(ProviderError::Unavailable { provider: self.provider, why, asked: false })
             }
             _ => Ok(()),
         }

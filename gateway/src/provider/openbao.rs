@@ -13,12 +13,13 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use policy::id::KeyId;
 use policy::place::VerifiedPlace;
+use policy::reason::Reason;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::guard::Guard;
-use super::{FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
+use super::{Brought, FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
 use crate::control::TenantKeyRow;
 use crate::https;
 use crate::seal::wrap::{WrapContext, at_provider};
@@ -28,9 +29,11 @@ const KIND: ProviderKind = ProviderKind::Openbao;
 /// Bucket keys of one request.
 const BATCH: usize = 256;
 const ANSWER_MAX: usize = 1 << 20;
+/// Header that says why a key is unwrapped: for its audit log, or for whoever decides in front of it.
+const REASON: &str = "x-gotgan-reason";
 
 /// Where the server is, and who asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenBaoOptions {
     /// URL, `https://` unless on this machine.
     pub address: String,
@@ -55,6 +58,9 @@ pub struct OpenBao {
 #[derive(Debug, Deserialize)]
 struct KeyInfo {
     latest_version: u32,
+    /// Versions that are there, by number.
+    #[serde(default)]
+    keys: std::collections::HashMap<String, serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +102,11 @@ struct Failed {
 }
 
 #[derive(Deserialize)]
+struct WrappingKey {
+    public_key: String,
+}
+
+#[derive(Deserialize)]
 struct Hmac {
     hmac: String,
 }
@@ -108,7 +119,12 @@ impl OpenBao {
     /// A provider, which is not asked before it is needed.
     #[must_use]
     pub const fn new(options: OpenBaoOptions) -> Self {
-        Self { options, guard: Guard::new(KIND) }
+        Self::of(KIND, options)
+    }
+
+    /// The same, counted as another kind.
+    pub(super) const fn of(kind: ProviderKind, options: OpenBaoOptions) -> Self {
+        Self { options, guard: Guard::new(kind) }
     }
 
     /// One request; the answer is wiped when it is dropped.
@@ -117,13 +133,18 @@ impl OpenBao {
         method: Method,
         path: &str,
         body: Zeroizing<Vec<u8>>,
+        reason: Option<Reason>,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), ProviderError> {
         let OpenBaoOptions { address, mount, ca, .. } = &self.options;
         let host = address.split("://").nth(1).unwrap_or(address).trim_end_matches('/');
         let path_of_token = self.options.token_file.clone();
         let token = tokio::task::spawn_blocking(move || secret_file(&path_of_token)).await;
         let token = token.map_err(|e| e.to_string()).flatten().map_err(|why| KIND.unavailable(why))?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(reason) = reason {
+            request = request.header(REASON, reason.code());
+        }
+        let request = request
             .method(method)
             .uri(format!("/v1/{mount}/{path}"))
             .header("host", host)
@@ -148,13 +169,24 @@ impl OpenBao {
         body: Zeroizing<Vec<u8>>,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, ProviderError> {
-        let (status, answer) = self.ask(Method::POST, path, body).await?;
+        self.data_for(path, body, None, read).await
+    }
+
+    /// As [`Self::data`], for a reason.
+    async fn data_for<T>(
+        &self,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+        reason: Option<Reason>,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, ProviderError> {
+        let (status, answer) = self.ask(Method::POST, path, body, reason).await?;
         judge(status, &answer)?;
         read(&answer).ok_or_else(strange)
     }
 
     async fn info(&self, key: KeyId) -> Result<Option<KeyInfo>, ProviderError> {
-        let (status, answer) = self.ask(Method::GET, &format!("keys/{key}"), Zeroizing::default()).await?;
+        let (status, answer) = self.ask(Method::GET, &format!("keys/{key}"), Zeroizing::default(), None).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -183,13 +215,31 @@ impl OpenBao {
             return Ok(format!("transit/keys/{key} is not there any more (404)"));
         }
         let body = written(json!({ "deletion_allowed": true }), 1)?;
-        let (status, answer) = self.ask(Method::POST, &format!("keys/{key}/config"), body).await?;
+        let (status, answer) = self.ask(Method::POST, &format!("keys/{key}/config"), body, None).await?;
         judge(status, &answer)?;
-        let (status, answer) = self.ask(Method::DELETE, &format!("keys/{key}"), Zeroizing::default()).await?;
+        let (status, answer) = self.ask(Method::DELETE, &format!("keys/{key}"), Zeroizing::default(), None).await?;
         judge(status, &answer)?;
         match self.info(key).await? {
             None => Ok(format!("DELETE transit/keys/{key} answered {status}; GET then answered 404")),
             Some(_) => Err(KIND.refused("it deleted the key and has it still")),
+        }
+    }
+
+    /// Trims a key to a version and those after it, and looks which there are.
+    async fn trim(&self, key: KeyId, version: u32) -> Result<String, ProviderError> {
+        let floor = json!({ "min_decryption_version": version, "min_encryption_version": version });
+        for (path, body) in [("config", floor), ("trim", json!({ "min_available_version": version }))] {
+            let body = written(body, 1)?;
+            let (status, answer) = self.ask(Method::POST, &format!("keys/{key}/{path}"), body, None).await?;
+            judge(status, &answer)?;
+        }
+        let info = self.info(key).await?.ok_or_else(strange)?;
+        let older = info.keys.keys().filter(|number| number.parse::<u32>().is_ok_and(|number| number < version));
+        match older.count() {
+            0 if info.keys.contains_key(&version.to_string()) => {
+                Ok(format!("transit/keys/{key}/trim to version {version}; GET then showed none before it"))
+            }
+            _ => Err(KIND.refused("it trimmed the key and shows older versions still")),
         }
     }
 
@@ -235,7 +285,12 @@ impl OpenBao {
         Ok(out)
     }
 
-    async fn decrypt(&self, row: &TenantKeyRow, items: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+    async fn decrypt(
+        &self,
+        row: &TenantKeyRow,
+        items: &[Wrapped<'_>],
+        reason: Reason,
+    ) -> Result<Vec<SecretKey>, ProviderError> {
         let mut inputs = Vec::with_capacity(items.len());
         for (context, wrapped) in items {
             let text = std::str::from_utf8(at_provider::content(wrapped, context)?);
@@ -249,7 +304,8 @@ impl OpenBao {
             let reply: Reply<Batch<Decrypted<'_>>> = serde_json::from_slice(answer).ok()?;
             Some(reply.data.batch_results.into_iter().map(|result| key_of(&result)).collect::<Vec<_>>())
         };
-        let keys = self.data(&format!("decrypt/{}", row.id), written(body, items.len())?, read).await?;
+        let (path, body) = (format!("decrypt/{}", row.id), written(body, items.len())?);
+        let keys = self.data_for(&path, body, Some(reason), read).await?;
         if keys.len() != items.len() {
             return Err(strange());
         }
@@ -344,6 +400,33 @@ impl KeyProvider for OpenBao {
         self.guard.call("read", || self.version(key.id)).await
     }
 
+    /// <https://openbao.org/api-docs/secret/transit/#get-wrapping-key>
+    async fn transport(&self) -> Result<Option<String>, ProviderError> {
+        let read = || async {
+            let (status, answer) = self.ask(Method::GET, "wrapping_key", Zeroizing::default(), None).await?;
+            judge(status, &answer)?;
+            data_of::<WrappingKey>(&answer).map(|key| Some(key.public_key)).ok_or_else(strange)
+        };
+        self.guard.call("read", read).await
+    }
+
+    /// <https://openbao.org/api-docs/secret/transit/#import-key>
+    async fn import(&self, key: NewKey, brought: Brought<'_>) -> Result<NewVersion, ProviderError> {
+        let Brought::Wrapped(wrapped) = brought else {
+            return Err(KIND.refused("it wants keys wrapped to its own transport key"));
+        };
+        let make = || async {
+            if self.info(key.id).await?.is_some() {
+                return Err(KIND.refused(format!("a key {} is there already", key.id)));
+            }
+            let body = json!({ "ciphertext": BASE64_STANDARD.encode(wrapped), "hash_function": "SHA256",
+                "type": "aes256-gcm96", "exportable": false, "allow_rotation": true });
+            self.data(&format!("keys/{}/import", key.id), written(body, 4)?, |_| Some(())).await
+        };
+        self.guard.once("create", make).await?;
+        self.guard.call("read", || self.version(key.id)).await
+    }
+
     async fn rotate(&self, row: &TenantKeyRow) -> Result<NewVersion, ProviderError> {
         self.guard.call("read", || self.ours(row)).await?;
         let path = format!("keys/{}/rotate", row.id);
@@ -368,10 +451,15 @@ impl KeyProvider for OpenBao {
         Ok(out)
     }
 
-    async fn unwrap(&self, row: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+    async fn unwrap(
+        &self,
+        row: &TenantKeyRow,
+        wrapped: &[Wrapped<'_>],
+        reason: Reason,
+    ) -> Result<Vec<SecretKey>, ProviderError> {
         let mut out = Vec::with_capacity(wrapped.len());
         for batch in wrapped.chunks(BATCH) {
-            out.extend(self.guard.call("unwrap", || self.decrypt(row, batch)).await?);
+            out.extend(self.guard.call("unwrap", || self.decrypt(row, batch, reason)).await?);
         }
         Ok(out)
     }
@@ -382,5 +470,9 @@ impl KeyProvider for OpenBao {
 
     async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
         self.guard.call("destroy", || self.delete(row.id)).await
+    }
+
+    async fn destroy_before(&self, row: &TenantKeyRow, version: u32) -> Result<String, ProviderError> {
+        self.guard.call("destroy", || self.trim(row.id, version)).await
     }
 }

@@ -4,6 +4,7 @@
 //! A version of a key is an object whose CKA_ID is `key id 16 || version u32be`. What it wraps is stored as
 //! [`at_provider`] says, its content being `IV 12 || ciphertext 32 || tag 16` of CKM_AES_GCM with the context as AAD.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,16 +13,17 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use policy::id::KeyId;
 use policy::place::VerifiedPlace;
+use policy::reason::Reason;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::guard::Guard;
-use super::{FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
+use super::{Brought, FINGERPRINT, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped, secret_file};
 use crate::control::TenantKeyRow;
 use crate::seal::key::random;
 use crate::seal::wrap::{WrapContext, at_provider};
@@ -155,8 +157,9 @@ fn must_find(session: &Session, key: KeyId, version: u32) -> Result<ObjectHandle
     find(session, key, version)?.ok_or_else(|| KIND.refused(format!("it has no version {version} of the key {key}")))
 }
 
-fn make(session: &Session, key: KeyId, number: u32) -> Result<NewVersion, ProviderError> {
-    let template = [
+/// What every version is to the token: used there, shown to nobody.
+fn template(key: KeyId, number: u32) -> Vec<Attribute> {
+    vec![
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -165,12 +168,28 @@ fn make(session: &Session, key: KeyId, number: u32) -> Result<NewVersion, Provid
         Attribute::Decrypt(true),
         Attribute::Sign(true),
         Attribute::Verify(true),
-        Attribute::ValueLen(32.into()),
         Attribute::Id(id_of(key, number)),
         Attribute::Label(format!("gotgan {key} {number}").into_bytes()),
-    ];
+    ]
+}
+
+fn make(session: &Session, key: KeyId, number: u32) -> Result<NewVersion, ProviderError> {
+    let mut template = template(key, number);
+    template.push(Attribute::ValueLen(32.into()));
     let made = session.generate_key(&Mechanism::AesKeyGen, &template).map_err(failed)?;
     Ok(NewVersion { number, fingerprint: fingerprint(session, made)?, wrapped: Vec::new() })
+}
+
+/// Puts a key that was brought into the token. One that takes none from outside says so.
+fn take(session: &Session, key: KeyId, brought: &SecretKey) -> Result<NewVersion, ProviderError> {
+    let mut template = template(key, 1);
+    template.extend([Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)]);
+    template.push(Attribute::Value(brought.expose().to_vec()));
+    let made = session.create_object(&template).map_err(failed);
+    if let Some(Attribute::Value(value)) = template.last_mut() {
+        value.zeroize();
+    }
+    Ok(NewVersion { number: 1, fingerprint: fingerprint(session, made?)?, wrapped: Vec::new() })
 }
 
 fn fingerprint(session: &Session, key: ObjectHandle) -> Result<String, ProviderError> {
@@ -216,11 +235,10 @@ fn decrypt(
     Ok(at_provider::proved(SecretKey::from_bytes(key), context, wrapped)?)
 }
 
-/// Destroys every version of a key, also those that an interrupted rotation left, and looks for them.
-fn destroy(session: &Session, row: &TenantKeyRow) -> Result<String, ProviderError> {
-    let last = row.current()?.number;
+/// Destroys versions of a key, also those that an interrupted rotation left, and looks for them.
+fn destroy(session: &Session, row: &TenantKeyRow, versions: RangeInclusive<u32>) -> Result<String, ProviderError> {
     let mut gone = 0;
-    for number in 1..=last + LEFT_MAX {
+    for number in versions {
         if let Some(object) = find(session, row.id, number)? {
             session.destroy_object(object).map_err(failed)?;
             gone += 1;
@@ -229,7 +247,7 @@ fn destroy(session: &Session, row: &TenantKeyRow) -> Result<String, ProviderErro
             return Err(KIND.refused(format!("it destroyed version {number} of the key {} and has it still", row.id)));
         }
     }
-    Ok(format!("C_DestroyObject for {gone} objects; C_FindObjects then found none of the key"))
+    Ok(format!("C_DestroyObject for {gone} objects; C_FindObjects then found none of them"))
 }
 
 impl Token {
@@ -269,6 +287,17 @@ impl KeyProvider for Token {
         self.guard.once("create", || self.run(work)).await
     }
 
+    async fn import(&self, key: NewKey, brought: Brought<'_>) -> Result<NewVersion, ProviderError> {
+        let Brought::Opened(brought) = brought else {
+            return Err(KIND.refused("name the transport key that it is wrapped to"));
+        };
+        let work = move |session: &Session| match find(session, key.id, 1)? {
+            Some(_) => Err(KIND.refused(format!("a key {} is there already", key.id))),
+            None => take(session, key.id, &brought),
+        };
+        self.guard.once("create", || self.run(work)).await
+    }
+
     async fn rotate(&self, row: &TenantKeyRow) -> Result<NewVersion, ProviderError> {
         let (row, last) = (row.clone(), row.current()?.number);
         let work = move |session: &Session| {
@@ -295,7 +324,12 @@ impl KeyProvider for Token {
         self.guard.call("wrap", call).await
     }
 
-    async fn unwrap(&self, row: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+    async fn unwrap(
+        &self,
+        row: &TenantKeyRow,
+        wrapped: &[Wrapped<'_>],
+        _reason: Reason,
+    ) -> Result<Vec<SecretKey>, ProviderError> {
         let call = || {
             let items: Vec<_> = wrapped.iter().map(|(context, bytes)| (*context, bytes.to_vec())).collect();
             let row = row.clone();
@@ -314,9 +348,18 @@ impl KeyProvider for Token {
     }
 
     async fn destroy(&self, row: &TenantKeyRow) -> Result<String, ProviderError> {
+        let last = row.current()?.number;
         let call = || {
             let row = row.clone();
-            self.run(move |session| destroy(session, &row))
+            self.run(move |session| destroy(session, &row, 1..=last + LEFT_MAX))
+        };
+        self.guard.call("destroy", call).await
+    }
+
+    async fn destroy_before(&self, row: &TenantKeyRow, version: u32) -> Result<String, ProviderError> {
+        let call = || {
+            let row = row.clone();
+            self.run(move |session| destroy(session, &row, 1..=version.saturating_sub(1)))
         };
         self.guard.call("destroy", call).await
     }

@@ -2,12 +2,15 @@
 
 use async_trait::async_trait;
 use policy::place::VerifiedPlace;
+use policy::reason::Reason;
 
-use super::{KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped};
+use super::{Brought, KeyProvider, NewKey, NewVersion, ProviderError, ProviderKind, Wrapped};
 use crate::control::TenantKeyRow;
 use crate::root::RootInUse;
 use crate::seal::wrap::{WrapContext, unwrap, wrap};
 use crate::seal::{SealError, SecretKey, Suite};
+
+const BY_A_ROUND: &str = "its keys are destroyed by a round that replaces the root key";
 
 /// The provider of one machine.
 #[derive(Debug)]
@@ -31,10 +34,13 @@ impl SealedFile {
     }
 
     fn make(&self, of: NewKey, number: u32) -> Result<NewVersion, SealError> {
-        let key = SecretKey::random()?;
+        self.keep(of, number, &SecretKey::random()?)
+    }
+
+    fn keep(&self, of: NewKey, number: u32, key: &SecretKey) -> Result<NewVersion, SealError> {
         let root = self.root.now();
-        let wrapped = wrap(Suite::Aes256Gcm, &root.key, &root.context(of.tenant, *of.id.as_bytes()), &key)?;
-        Ok(NewVersion { number, fingerprint: fingerprint(of, number, &key), wrapped })
+        let wrapped = wrap(Suite::Aes256Gcm, &root.key, &root.context(of.tenant, *of.id.as_bytes()), key)?;
+        Ok(NewVersion { number, fingerprint: fingerprint(of, number, key), wrapped })
     }
 
     /// Unwraps one version.
@@ -73,6 +79,15 @@ impl KeyProvider for SealedFile {
         Ok(self.create_now(key)?)
     }
 
+    async fn import(&self, key: NewKey, brought: Brought<'_>) -> Result<NewVersion, ProviderError> {
+        match brought {
+            Brought::Opened(brought) => Ok(self.keep(key, 1, &brought)?),
+            Brought::Wrapped(_) => {
+                Err(ProviderKind::SealedFile.refused("name the transport key that it is wrapped to"))
+            }
+        }
+    }
+
     async fn rotate(&self, row: &TenantKeyRow) -> Result<NewVersion, ProviderError> {
         Ok(self.make(row.facts(), row.current()?.number + 1)?)
     }
@@ -89,7 +104,12 @@ impl KeyProvider for SealedFile {
         Ok(out)
     }
 
-    async fn unwrap(&self, row: &TenantKeyRow, wrapped: &[Wrapped<'_>]) -> Result<Vec<SecretKey>, ProviderError> {
+    async fn unwrap(
+        &self,
+        row: &TenantKeyRow,
+        wrapped: &[Wrapped<'_>],
+        _reason: Reason,
+    ) -> Result<Vec<SecretKey>, ProviderError> {
         let mut out = Vec::with_capacity(wrapped.len());
         for (context, bytes) in wrapped {
             out.push(unwrap(&self.open(row, context.wrapping_version)?, context, bytes)?.1);
@@ -104,7 +124,11 @@ impl KeyProvider for SealedFile {
 
     /// Here no single key can be: the root key that wraps it has copies of it in every backup of the catalog.
     async fn destroy(&self, _key: &TenantKeyRow) -> Result<String, ProviderError> {
-        Err(ProviderKind::SealedFile.refused("its keys are destroyed by a round that replaces the root key"))
+        Err(ProviderKind::SealedFile.refused(BY_A_ROUND))
+    }
+
+    async fn destroy_before(&self, _key: &TenantKeyRow, _version: u32) -> Result<String, ProviderError> {
+        Err(ProviderKind::SealedFile.refused(BY_A_ROUND))
     }
 }
 
@@ -142,9 +166,9 @@ mod tests {
         };
         let key = SecretKey::from_bytes([5; 32]);
         let wrapped = provider.wrap(&row, &[(context(1), key.clone())]).await.unwrap();
-        let opened = provider.unwrap(&row, &[(context(1), &wrapped[0])]).await.unwrap();
+        let opened = provider.unwrap(&row, &[(context(1), &wrapped[0])], Reason::CustomerRequest).await.unwrap();
         assert_eq!(opened[0].expose(), key.expose());
-        assert!(provider.unwrap(&row, &[(context(2), &wrapped[0])]).await.is_err());
+        assert!(provider.unwrap(&row, &[(context(2), &wrapped[0])], Reason::CustomerRequest).await.is_err());
         let mut exchanged = row.clone();
         exchanged.versions[1].wrapped = row.versions[0].wrapped.clone();
         assert!(provider.open(&exchanged, 2).is_err(), "another version under its number");

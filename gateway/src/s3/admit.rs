@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use policy::decide::{BucketFacts, Denial, Request, decide};
+use policy::decide::{Access, BucketFacts, Denial, Request, decide};
 use policy::name::BucketName;
 use policy::operation::Operation;
+use policy::principal::Role;
 use policy::residency::Residency;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
@@ -14,6 +15,7 @@ use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use super::lenient::Verified;
+use crate::access;
 use crate::context::{Admitted, RequestContext};
 use crate::control::{Bucket, TenantRow};
 use crate::gateway::Gateway;
@@ -73,6 +75,7 @@ impl S3Access for Admission {
             None => None,
             Some(name) => Some(self.bucket(Some(&name)).await?),
         };
+        let access = self.let_in(&context, account.as_deref(), bucket.as_ref()).await?;
         let tenant_residency = self.tenant_residency(&operation, account.as_deref()).await?;
         let permit = {
             let bucket_facts = bucket.as_ref().map(facts);
@@ -87,6 +90,7 @@ impl S3Access for Admission {
                 expected_source_owner: header(cx, "x-amz-source-expected-bucket-owner"),
                 tenant_residency: tenant_residency.as_ref(),
                 places: &place,
+                access: access.as_ref(),
             })
         };
         let permit = permit.map_err(|denial| {
@@ -117,6 +121,22 @@ impl Admission {
         let name: BucketName =
             name.parse().map_err(|_| s3s::s3_error!(InvalidBucketName, "The specified bucket is not valid."))?;
         self.0.control.bucket(&name).await.map_err(S3Error::from)
+    }
+
+    /// What the platform was let in for, if a principal of it asks; the request is then the tenant's to know of.
+    async fn let_in(
+        &self,
+        context: &RequestContext,
+        account: Option<&crate::identity::Account>,
+        bucket: Option<&Bucket>,
+    ) -> S3Result<Option<Access>> {
+        let platform = account.filter(|account| account.actor.role == Role::PlatformAdministrator);
+        let (Some(account), Some(bucket)) = (platform, bucket) else { return Ok(None) };
+        let found = access::let_in(&self.0, account.actor.principal, bucket).await.map_err(S3Error::from)?;
+        Ok(found.map(|(let_in, reason, tenant)| {
+            context.let_in(let_in, tenant);
+            Access { bucket: bucket.id, reason }
+        }))
     }
 
     /// Only a new bucket inherits from its tenant; an old one carries what it inherited.

@@ -54,6 +54,8 @@ pub(super) async fn create_bucket(
         created: clock::now(),
         residency: inherited(gateway, tenant).await?,
         keys: vec![key],
+        hung_on: Vec::new(),
+        closed: false,
         proof: [0; 32],
     })?;
     match commit_recorded(gateway, &call.context, Change::CreateBucket(row)).await {

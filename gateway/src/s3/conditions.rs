@@ -12,6 +12,7 @@ use s3s::dto::{ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use storage::catalog::{CommitError, CurrentRow, Precondition, Refusal};
 
+use super::Call;
 use super::checks::StoredETag;
 use super::metadata::ListValues;
 use super::put::decode;
@@ -127,6 +128,7 @@ impl WriteConditions {
 /// compare-and-swap on the version id.
 pub(super) async fn of_write(
     gateway: &Gateway,
+    call: &Call,
     bucket: &Bucket,
     name: &ObjectKey,
     if_match: Option<&ETagCondition>,
@@ -146,7 +148,8 @@ pub(super) async fn of_write(
         (Some(condition), None) => {
             let row = gateway.catalog.current(bucket.id, name).await.map_err(Error::from)?;
             let row = row.ok_or_else(|| refused(Refusal::NotFound))?;
-            let key = gateway.keys.bucket_key_for(bucket, list_version(&row.list_values)).await?;
+            let version = list_version(&row.list_values);
+            let key = gateway.keys.bucket_key_for(bucket, version, call.purpose(gateway)).await?;
             let values = open_values(bucket, &key, name.as_bytes(), &row)?;
             let holds = condition.is_any() || condition.as_etag().is_some_and(|e| e.value() == values.etag.text());
             if holds { Ok(Precondition::Version(row.version)) } else { Err(refused(Refusal::PreconditionFailed)) }

@@ -47,7 +47,7 @@ pub(super) async fn copy_object(
     let wanted = WriteConditions::read(&req.headers)?;
     let key = object_key(&req.input.key)?;
     let precondition =
-        of_write(gateway, &bucket, &key, wanted.if_match.as_ref(), wanted.if_none_match.as_ref()).await?;
+        of_write(gateway, call, &bucket, &key, wanted.if_match.as_ref(), wanted.if_none_match.as_ref()).await?;
     let guard = gateway.reads.open();
     let source = open_object(gateway, call, &source_bucket, &source_key, source_version.as_deref()).await?;
     conditions(&req.input).check(&source.values.etag, source.modified(), true)?;
@@ -102,7 +102,7 @@ async fn share(
     to: To<'_>,
     source: &OpenObject,
 ) -> Result<(ListValues, UtcMillis), Error> {
-    let bucket_key = gateway.keys.bucket_key(to.bucket).await?;
+    let bucket_key = gateway.keys.bucket_key(to.bucket, call.purpose(gateway)).await?;
     let version_key = VersionKey::random(bucket_key.suite)?;
     let bodies = rewrap(to.bucket, source, &version_key)?;
     let modified = clock::now();
@@ -154,7 +154,7 @@ async fn reseal(
     let bucket = to.bucket;
     let size = source.size();
     let kept = source.values.checksum.as_ref().and_then(StoredChecksum::algorithm);
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let bucket_key = gateway.keys.bucket_key(bucket, call.purpose(gateway)).await?;
     let version_key = VersionKey::random(bucket_key.suite)?;
     let placement = place(gateway, &call.admitted.permit)?;
     let target =

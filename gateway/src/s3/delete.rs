@@ -39,7 +39,7 @@ pub(super) async fn delete_object(
     let name = object_key(&input.key)?;
     let precondition = match &input.if_match {
         None => Precondition::None,
-        Some(condition) => match conditions::of_write(gateway, bucket, &name, Some(condition), None).await {
+        Some(condition) => match conditions::of_write(gateway, call, bucket, &name, Some(condition), None).await {
             Ok(precondition) => precondition,
             Err(error) if *error.code() == s3s::S3ErrorCode::NoSuchKey => Precondition::None,
             Err(error) => return Err(error),
@@ -71,7 +71,7 @@ pub(super) async fn delete_objects(
     let mut doomed = Vec::new();
     let mut places = Vec::new();
     for (place, object) in objects.iter().enumerate() {
-        let refusal = match wanted(gateway, bucket, object).await {
+        let refusal = match wanted(gateway, call, bucket, object).await {
             Ok(None) => None,
             Ok(Some(wanted)) => {
                 doomed.push(wanted);
@@ -117,6 +117,7 @@ fn answer(objects: Vec<dto::ObjectIdentifier>, refusals: Vec<Option<S3Error>>, q
 /// What one entry asks of the catalog; nothing when it names a version that an unversioned bucket has not.
 async fn wanted(
     gateway: &Gateway,
+    call: &Call,
     bucket: &Bucket,
     object: &dto::ObjectIdentifier,
 ) -> S3Result<Option<(ObjectKey, Precondition)>> {
@@ -131,7 +132,7 @@ async fn wanted(
     let precondition = match &object.e_tag {
         None => Precondition::None,
         Some(etag) => {
-            conditions::of_write(gateway, bucket, &key, Some(&ETagCondition::ETag(etag.clone())), None).await?
+            conditions::of_write(gateway, call, bucket, &key, Some(&ETagCondition::ETag(etag.clone())), None).await?
         }
     };
     Ok(Some((key, precondition)))

@@ -53,7 +53,7 @@ pub(super) async fn list_objects_v2(
         if let Some(start) = &input.start_after {
             list.name("StartAfter", start);
         }
-        rows(gateway, bucket, &page, &mut list, input.fetch_owner.unwrap_or(false)).await?;
+        rows(gateway, call, bucket, &page, &mut list, input.fetch_owner.unwrap_or(false)).await?;
         Ok(list.finish())
     };
     answer(gateway, call, document).await?;
@@ -84,7 +84,7 @@ pub(super) async fn list_objects(
         if let (Some(After::Key(next) | After::Prefix(next)), Some(_)) = (&page.next, &input.delimiter) {
             list.name("NextMarker", next);
         }
-        rows(gateway, bucket, &page, &mut list, true).await?;
+        rows(gateway, call, bucket, &page, &mut list, true).await?;
         Ok(list.finish())
     };
     answer(gateway, call, document).await?;
@@ -124,16 +124,19 @@ fn begin(bucket: &str, query: &ListQuery, limit: i32, encode: bool, page: &ListP
 /// Opens and writes the rows of a page.
 async fn rows(
     gateway: &Gateway,
+    call: &Call,
     bucket: &Bucket,
     page: &ListPage,
     list: &mut Document,
     with_owner: bool,
 ) -> Result<(), Error> {
-    let newest = page.items().map(|item| match item {
-        ListItem::Prefix(_) => 0,
-        ListItem::Object(object) => list_version(object.list_values),
-    });
-    let key = gateway.keys.bucket_key_for(bucket, newest.max().unwrap_or(0)).await?;
+    let version_of = |item: &ListItem<'_>| match item {
+        ListItem::Prefix(_) => None,
+        ListItem::Object(object) => Some(list_version(object.list_values)),
+    };
+    let newest = page.items().filter_map(|item| version_of(&item)).max().unwrap_or(0);
+    let key = gateway.keys.bucket_key_for(bucket, newest, call.purpose(gateway)).await?;
+    let mut passed = newest;
     let mut opener = key.list_opener();
     let owner = with_owner.then(|| bucket.tenant.to_string());
     let owner = owner.as_deref();
@@ -141,6 +144,10 @@ async fn rows(
         match item {
             ListItem::Prefix(prefix) => list.prefix(prefix),
             ListItem::Object(ListedObject { name, version, size, modified, list_values }) => {
+                if list_version(list_values) != passed {
+                    passed = list_version(list_values);
+                    key.pass(passed, call.context.reason())?;
+                }
                 let values = opener
                     .open(name.as_bytes(), version, size, modified.0, list_values)
                     .inspect_err(|error| report(bucket, version, error))?;

@@ -22,7 +22,7 @@ use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::{BucketKey, Gate};
+use crate::keys::{BucketKey, Passage};
 use crate::seal::key::random;
 use crate::seal::value::PartFacts;
 use crate::seal::wrap::version_of;
@@ -69,12 +69,19 @@ pub(super) struct OpenUpload {
     /// Of the object that it will make.
     pub metadata: ObjectMetadata,
     /// Of the tenant key that it hangs on.
-    gate: Arc<Gate>,
+    passage: Passage,
 }
 
 impl OpenUpload {
     /// Opens an upload's row, which proves all that it says.
-    pub(super) fn open(row: UploadRow, bucket: &Bucket, bucket_key: &BucketKey) -> Result<Self, Error> {
+    pub(super) fn open(
+        gateway: &Gateway,
+        call: &Call,
+        row: UploadRow,
+        (bucket, bucket_key): (&Bucket, &BucketKey),
+    ) -> Result<Self, Error> {
+        let version = version_of(&row.envelope);
+        bucket_key.pass(version, call.context.reason())?;
         let open = || {
             let key = bucket_key.unwrap(&row.envelope, *row.id.as_bytes())?;
             let metadata = key.open_upload(&row, bucket.tenant)?;
@@ -85,7 +92,8 @@ impl OpenUpload {
             tracing::error!(bucket = %bucket.id, upload = %row.id, %error, "the row of an upload does not open");
         })?;
         let (checksum, metadata) = (decode(&row.checksum)?, ObjectMetadata::decode(&metadata)?);
-        Ok(Self { checksum, metadata, row, key, gate: Arc::clone(&bucket_key.gate) })
+        let passage = Passage::new(gateway, &call.context, bucket, bucket_key, version)?;
+        Ok(Self { checksum, metadata, row, key, passage })
     }
 
     fn facts<'a>(&self, modified: UtcMillis, body: &'a ManifestBody) -> PartFacts<'a> {
@@ -126,7 +134,7 @@ pub(super) async fn create_multipart_upload(
     let metadata = read_metadata!(req.input, req.extensions)?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let bucket_key = gateway.keys.bucket_key(bucket, call.purpose(gateway)).await?;
     let version_key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let id = UploadId::time_ordered(clock::now().0, random().map_err(Error::from)?);
     let mut row = UploadRow {
@@ -142,7 +150,7 @@ pub(super) async fn create_multipart_upload(
     row.metadata = version_key.seal_upload(&row, bucket.tenant, &metadata.encode()?).map_err(Error::from)?;
     match begin(gateway, call, &bucket_key, &version_key, row.clone()).await {
         Err(error) if error.is_rotation() => {
-            let bucket_key = gateway.keys.bucket_key_now(bucket).await?;
+            let bucket_key = gateway.keys.bucket_key_now(bucket, call.purpose(gateway)).await?;
             begin(gateway, call, &bucket_key, &version_key, row).await?;
         }
         other => other?,
@@ -167,7 +175,7 @@ async fn begin(
     version_key: &VersionKey,
     row: UploadRow,
 ) -> Result<(), Error> {
-    let _held = bucket_key.gate.hold().await?;
+    let _held = bucket_key.gates()?.hold(call.context.reason()).await?;
     let envelope = bucket_key.wrap(version_key, *row.id.as_bytes())?;
     let new = NewUpload { row: UploadRow { envelope, ..row }, under: bucket_key.version };
     commit_recorded(gateway, &call.context, Change::CreateUpload(new)).await?;
@@ -206,7 +214,13 @@ pub(super) fn checksum_type(full: bool) -> dto::ChecksumType {
 }
 
 /// Finds an upload of this bucket and key; any other id is NoSuchUpload.
-pub(super) async fn open_upload(gateway: &Gateway, bucket: &Bucket, key: &ObjectKey, id: &str) -> S3Result<OpenUpload> {
+pub(super) async fn open_upload(
+    gateway: &Gateway,
+    call: &Call,
+    bucket: &Bucket,
+    key: &ObjectKey,
+    id: &str,
+) -> S3Result<OpenUpload> {
     let gone = || {
         s3s::s3_error!(
             NoSuchUpload,
@@ -215,8 +229,9 @@ pub(super) async fn open_upload(gateway: &Gateway, bucket: &Bucket, key: &Object
     };
     let id: UploadId = id.parse().map_err(|_| gone())?;
     let row = gateway.catalog.upload(bucket.id, key, id).await.map_err(Error::from)?.ok_or_else(gone)?;
-    let bucket_key = gateway.keys.bucket_key_for(bucket, version_of(&row.envelope)).await?;
-    Ok(OpenUpload::open(row, bucket, &bucket_key)?)
+    let version = version_of(&row.envelope);
+    let bucket_key = gateway.keys.bucket_key_for(bucket, version, call.purpose(gateway)).await?;
+    Ok(OpenUpload::open(gateway, call, row, (bucket, &bucket_key))?)
 }
 
 pub(super) async fn abort_multipart_upload(
@@ -229,7 +244,7 @@ pub(super) async fn abort_multipart_upload(
     }
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
-    let upload = open_upload(gateway, bucket, &key, &req.input.upload_id).await?;
+    let upload = open_upload(gateway, call, bucket, &key, &req.input.upload_id).await?;
     let change = Change::AbortUpload { bucket: bucket.id, key, upload: upload.row.id };
     commit_with_status(gateway, &call.context, change, 204).await?;
     Ok(S3Response::new(AbortMultipartUploadOutput::default()))

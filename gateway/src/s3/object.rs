@@ -17,7 +17,7 @@ use super::put::{decode, object_key};
 use crate::control::Bucket;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::{BucketKey, Gate};
+use crate::keys::{BucketKey, Passage};
 use crate::opened::{InlineBodies, OpenedVersion};
 use crate::read::Source;
 use crate::seal::value::{ManifestFacts, Owner};
@@ -29,7 +29,7 @@ pub(super) struct OpenObject {
     pub values: ListValues,
     pub metadata: ObjectMetadata,
     inline: InlineBodies,
-    gate: Arc<Gate>,
+    passage: Passage,
 }
 
 /// Looks an object up and opens everything about it but its bytes.
@@ -42,10 +42,10 @@ pub(super) async fn open_object(
 ) -> S3Result<OpenObject> {
     let name = object_key(key)?;
     let visible = names_visible(version)?;
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
-    let object = match again(gateway, bucket, &bucket_key, &name).await? {
+    let bucket_key = gateway.keys.bucket_key(bucket, call.purpose(gateway)).await?;
+    let object = match again(gateway, call, bucket, &bucket_key, &name).await? {
         Some(object) => object,
-        None => anew(gateway, bucket, &bucket_key, &name)
+        None => anew(gateway, call, bucket, &bucket_key, &name)
             .await?
             .ok_or_else(|| s3s::s3_error!(NoSuchKey, "The specified key does not exist."))?,
     };
@@ -69,6 +69,7 @@ pub(super) fn names_visible(version: Option<&str>) -> S3Result<bool> {
 /// From what was opened a moment ago, if the listed row is still the same; none when it must be opened anew.
 async fn again(
     gateway: &Gateway,
+    call: &Call,
     bucket: &Bucket,
     bucket_key: &Arc<BucketKey>,
     name: &ObjectKey,
@@ -81,12 +82,14 @@ async fn again(
         let Some(bytes) = gateway.catalog.inline(body.body).await? else { return Ok(None) };
         inline.push((body.body, bytes));
     }
-    Ok(Some(open(bucket, bucket_key, name, version, inline).map_err(|error| refused(bucket, error))?))
+    let passage = passage(gateway, call, bucket, bucket_key, &version.row)?;
+    Ok(Some(open(bucket, bucket_key, name, version, (inline, passage)).map_err(|error| refused(bucket, error))?))
 }
 
 /// From one snapshot of the catalog.
 async fn anew(
     gateway: &Gateway,
+    call: &Call,
     bucket: &Bucket,
     bucket_key: &Arc<BucketKey>,
     name: &ObjectKey,
@@ -94,18 +97,32 @@ async fn anew(
     let Some(view) = gateway.catalog.object(bucket.id, name).await? else { return Ok(None) };
     let bucket_key = &match version_of(&view.version.envelope) {
         version if version <= bucket_key.version => Arc::clone(bucket_key),
-        _ => gateway.keys.bucket_key_now(bucket).await?,
+        _ => gateway.keys.bucket_key_now(bucket, call.purpose(gateway)).await?,
     };
+    let passage = passage(gateway, call, bucket, bucket_key, &view.version)?;
     let prove = || {
         let ObjectView { current, version, inline } = view;
         let key = bucket_key.unwrap(&version.envelope, *version.version.as_bytes())?;
         let version = Arc::new(OpenedVersion::new(current, version, key));
         manifest(bucket, name, &version)?;
-        open(bucket, bucket_key, name, version, inline)
+        open(bucket, bucket_key, name, version, (inline, passage))
     };
     let object = prove().map_err(|error| refused(bucket, error))?;
     gateway.opened.insert(name.as_bytes(), bucket_key, &object.version);
     Ok(Some(object))
+}
+
+/// Leave to read a version, if what it hangs on may be used.
+fn passage(
+    gateway: &Gateway,
+    call: &Call,
+    bucket: &Bucket,
+    key: &BucketKey,
+    row: &VersionRow,
+) -> Result<Passage, Error> {
+    let version = version_of(&row.envelope);
+    key.pass(version, call.context.reason()).map_err(|error| call.purpose(gateway).told(error))?;
+    Passage::new(gateway, &call.context, bucket, key, version).map_err(|error| refused(bucket, error))
 }
 
 /// Opens what is not kept open.
@@ -114,12 +131,11 @@ fn open(
     bucket_key: &BucketKey,
     name: &ObjectKey,
     version: Arc<OpenedVersion>,
-    inline: InlineBodies,
+    (inline, passage): (InlineBodies, Passage),
 ) -> Result<OpenObject, Error> {
     let values = open_values(bucket, bucket_key, name.as_bytes(), &version.current)?;
     let metadata = version.key.open_metadata(&owner(bucket, name, &version.row), &version.row.metadata)?;
-    let gate = Arc::clone(&bucket_key.gate);
-    Ok(OpenObject { metadata: ObjectMetadata::decode(&metadata)?, version, values, inline, gate })
+    Ok(OpenObject { metadata: ObjectMetadata::decode(&metadata)?, version, values, inline, passage })
 }
 
 /// Opens the manifest, which proves the list of bodies and the list values; gives its content.
@@ -183,7 +199,7 @@ impl OpenObject {
             version: self.version,
             inline: self.inline,
             guard: Some(gateway.reads.open()),
-            gate: self.gate,
+            passage: self.passage,
         }
     }
 }

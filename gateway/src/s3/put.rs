@@ -1,6 +1,7 @@
 //! PutObject, and the commit that every write of a version shares.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::control::Bucket;
 use crate::digest::checksum::Algorithm;
@@ -61,10 +62,16 @@ pub(super) async fn put_object(
     let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, frames(&req)?)?;
     let bucket = call.bucket()?;
     let name = object_key(&req.input.key)?;
-    let precondition =
-        conditions::of_write(gateway, bucket, &name, req.input.if_match.as_ref(), req.input.if_none_match.as_ref())
-            .await?;
-    let bucket_key = gateway.keys.bucket_key(bucket).await?;
+    let precondition = conditions::of_write(
+        gateway,
+        call,
+        bucket,
+        &name,
+        req.input.if_match.as_ref(),
+        req.input.if_none_match.as_ref(),
+    )
+    .await?;
+    let bucket_key = gateway.keys.bucket_key(bucket, call.purpose(gateway)).await?;
     let key = VersionKey::random(bucket_key.suite).map_err(Error::from)?;
     let placement = place(gateway, &call.admitted.permit)?;
     let target = Target { tenant: bucket.tenant, bucket: bucket.id, key: &key, number: 1, placement: &placement };
@@ -117,13 +124,17 @@ const ROTATIONS: usize = 3;
 /// rotated while the body came, the version hangs on the new one.
 pub(super) async fn commit(gateway: &Gateway, context: &RequestContext, draft: Draft<'_>) -> Result<(), Error> {
     let mut bucket_key = Arc::clone(draft.bucket_key);
+    if bucket_key.until <= Instant::now() {
+        // The body took longer to come than a key may be kept: its provider is asked once more.
+        bucket_key = gateway.keys.bucket_key_now(draft.bucket, gateway.purpose(context)).await?;
+    }
     let mut rotations = 0;
     loop {
         match commit_under(gateway, context, &bucket_key, &draft).await {
             Err(error) if error.is_rotation() && rotations < ROTATIONS => rotations += 1,
             other => return other,
         }
-        bucket_key = gateway.keys.bucket_key_now(draft.bucket).await?;
+        bucket_key = gateway.keys.bucket_key_now(draft.bucket, gateway.purpose(context)).await?;
     }
 }
 
@@ -149,7 +160,7 @@ async fn commit_under(
         residency_epoch: 0,
         list_values: &list_values,
     };
-    let _held = bucket_key.gate.hold().await?;
+    let _held = bucket_key.gates()?.hold(context.reason()).await?;
     let manifest = draft.key.seal_manifest(&facts, &draft.content)?;
     let metadata = draft.key.seal_metadata(&owner, 0, &draft.metadata.encode()?)?;
     let envelope = bucket_key.wrap(draft.key, *draft.version.as_bytes())?;

@@ -101,13 +101,25 @@ impl std::fmt::Debug for BodyOpener {
 }
 
 fn prepare(suite: Suite, data_key: &SecretKey, body: BodyId) -> Result<(Cipher, [u8; 22]), SealError> {
-    let cipher = suite.cipher(&suite.derive(data_key, "body", body.as_bytes()))?;
+    let cipher = body_cipher(suite, &suite.derive(data_key, "body", body.as_bytes()))?;
     let mut aad = [0; 22];
     aad[..4].copy_from_slice(MAGIC);
     aad[4] = FORMAT;
     aad[5] = suite.id();
     aad[6..].copy_from_slice(body.as_bytes());
     Ok((cipher, aad))
+}
+
+#[cfg(not(feature = "null-cipher"))]
+fn body_cipher(suite: Suite, key: &SecretKey) -> Result<Cipher, SealError> {
+    suite.cipher(key)
+}
+
+/// All that is done for a body but its cipher, to measure what that costs.
+#[cfg(feature = "null-cipher")]
+fn body_cipher(suite: Suite, key: &SecretKey) -> Result<Cipher, SealError> {
+    let _as_much_is_derived = suite.cipher(key)?;
+    Ok(Cipher::Null)
 }
 
 fn nonce(segment: u64, last: bool) -> [u8; 12] {

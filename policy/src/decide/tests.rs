@@ -9,7 +9,13 @@ pub(super) const MINE: TenantId = TenantId::from_bytes([1; 16]);
 const OTHER: TenantId = TenantId::from_bytes([2; 16]);
 
 fn engineer(tenant: TenantId) -> Actor {
-    Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([3; 16]), role: Role::Engineer, active: true }
+    Actor {
+        tenant: Some(tenant),
+        principal: PrincipalId::from_bytes([3; 16]),
+        role: Role::Engineer,
+        active: true,
+        invited: false,
+    }
 }
 
 fn administrator() -> Actor {
@@ -51,6 +57,7 @@ pub(super) fn ask<'a>(
         expected_source_owner: None,
         tenant_residency: None,
         places,
+        access: None,
     }
 }
 
@@ -172,4 +179,53 @@ fn whoever_makes_a_bucket_learns_nothing_of_one_that_is_there() {
     let guessed =
         Request { expected_owner: Some(&owner), ..ask(Operation::CreateBucket, Some(&actor), Some(&theirs), &places) };
     assert_eq!(decide(&guessed).unwrap_err().rule(), rules::OWNER.id, "a right guess is told like a wrong one");
+}
+
+#[test]
+fn the_platform_reads_what_it_was_let_into_and_nothing_else() {
+    let (administrator, places) = (administrator(), [place("KR")]);
+    let (theirs, other) = (bucket(OTHER), BucketFacts { id: BucketId::from_bytes([5; 16]), ..bucket(OTHER) });
+    let access = Access { bucket: theirs.id, reason: Reason::LegalRequest };
+    for operation in Operation::S3 {
+        let asked = Request { access: Some(&access), ..ask(*operation, Some(&administrator), Some(&theirs), &places) };
+        let permit = decide(&asked);
+        assert_eq!(permit.is_ok(), operation.reads_bucket(), "{}", operation.name());
+        if let Ok(permit) = permit {
+            assert_eq!((permit.tenant(), permit.reason()), (Some(OTHER), Reason::LegalRequest));
+            assert!(permit.rules().contains(&rules::TWO_PERSONS.id));
+        }
+        assert!(decide(&Request { access: None, ..asked }).is_err());
+        assert!(decide(&Request { bucket: Some(&other), ..asked }).is_err(), "another bucket");
+        assert!(decide(&Request { source: Some(&theirs), ..asked }).is_err());
+        let engineer = engineer(MINE);
+        let by_engineer = decide(&Request { actor: Some(&engineer), ..asked }).is_err();
+        assert!(by_engineer || !operation.reads_bucket(), "who is of a tenant is let in nowhere");
+    }
+}
+
+#[test]
+fn an_invitation_is_good_for_a_credential_alone() {
+    let (mine, places) = (bucket(MINE), [place("KR")]);
+    for role in Role::ALL {
+        let [invited, enrolled] = [true, false].map(|invited| Actor { invited, ..actor(role) });
+        let admin = AdminOperation::ALL.iter().map(|operation| Operation::Admin(*operation));
+        for operation in Operation::S3.iter().copied().chain(admin) {
+            let may = |actor| decide(&ask(operation, Some(actor), Some(&mine), &places)).is_ok();
+            let enrol = operation == Operation::Admin(AdminOperation::Enrol);
+            assert_eq!(may(&invited), enrol, "{} {}", role.name(), operation.name());
+            assert!(!(enrol && may(&enrolled)));
+        }
+    }
+}
+
+#[test]
+fn a_key_refuses_by_reason_and_a_tenant_makes_its_own_persons() {
+    for reason in Reason::ALL {
+        let refused: Reasons = Reason::ALL.into_iter().filter(|other| *other != reason).collect();
+        assert!(may_use_key(refused, reason).is_ok() && may_use_key(Reasons::default(), reason).is_ok());
+        let denial = may_use_key([reason].into_iter().collect(), reason).unwrap_err();
+        assert!(denial.rule() == rules::KEY_REASON.id && denial.message().contains(reason.code()));
+    }
+    assert!(may_seat(None, false).is_ok() && may_seat(Some(MINE), true).is_ok() && may_seat(Some(MINE), false).is_ok());
+    assert_eq!(may_seat(None, true).unwrap_err().rule(), rules::OWN_PERSONS.id);
 }

@@ -170,6 +170,8 @@ mod tests {
                 created: UtcMillis(sealed_bytes),
                 residency: Residency::korea(),
                 keys: keys.into_iter().zip(1..).map(|(wrapped, version)| WrappedKey { id: KeyId::from_bytes([9; 16]), version, wrapped }).collect(),
+                hung_on: vec![KeyId::from_bytes([5; 16])],
+                closed: refs.is_some(),
                 proof: digest,
             });
         }

@@ -31,6 +31,10 @@ pub struct BucketRow {
     pub residency: Residency,
     /// Versions of its key that something may hang on, the current one last.
     pub keys: Vec<WrappedKey>,
+    /// The tenant keys that it hung on before, by copies of the catalog from then. Whoever wraps looks at them.
+    pub hung_on: Vec<KeyId>,
+    /// It is to be destroyed: nothing in it is opened or sealed. Whoever opens and seals looks at it.
+    pub closed: bool,
     /// What proves the row to whoever holds the control key; nothing here looks at it.
     pub proof: [u8; 32],
 }
@@ -59,8 +63,8 @@ impl BucketRow {
     /// # Errors
     /// `Corrupt` when it cannot be encoded.
     pub fn unproven(&self) -> Result<Vec<u8>, CatalogError> {
-        let Self { id, name, tenant, owner, created, residency, keys, proof: _ } = self;
-        encode(&(id, name, tenant, owner, created, residency, keys))
+        let Self { id, name, tenant, owner, created, residency, keys, hung_on, closed, proof: _ } = self;
+        encode(&(id, name, tenant, owner, created, residency, keys, hung_on, closed))
     }
 }
 

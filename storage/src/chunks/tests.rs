@@ -53,8 +53,13 @@ fn open_small(dir: &Path, session: u8) -> Arc<ChunkStore> {
 /// A placement on this store, as if it stood in Korea.
 fn placement(store: &ChunkStore) -> Placement {
     let tenant = TenantId::from_bytes([1; 16]);
-    let actor =
-        Actor { tenant: Some(tenant), principal: PrincipalId::from_bytes([2; 16]), role: Role::Engineer, active: true };
+    let actor = Actor {
+        tenant: Some(tenant),
+        principal: PrincipalId::from_bytes([2; 16]),
+        role: Role::Engineer,
+        active: true,
+        invited: false,
+    };
     let bucket = BucketFacts { id: BucketId::from_bytes([3; 16]), tenant, residency: Residency::korea() };
     let permit = decide(&Request {
         operation: Operation::PutObject,
@@ -65,6 +70,7 @@ fn placement(store: &ChunkStore) -> Placement {
         expected_source_owner: None,
         tenant_residency: None,
         places: &[place("KR")],
+        access: None,
     })
     .unwrap();
     Placement::decide(&permit, &[StoreFacts { place: place("KR"), ..store.facts() }], 0.into()).unwrap()

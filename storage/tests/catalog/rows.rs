@@ -73,6 +73,8 @@ pub fn bucket(number: u128, name: &str, tenant: TenantId) -> BucketRow {
         created: UtcMillis(5),
         residency: Residency::korea(),
         keys: vec![wrapped_key(number, UNDER)],
+        hung_on: Vec::new(),
+        closed: false,
         proof: [7; 32],
     }
 }

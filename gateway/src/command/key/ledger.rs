@@ -25,11 +25,12 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 /// Fetches all of it, and shows it or writes it down.
-pub(super) fn ledger(reach: &Reach, as_csv: bool, paper: Option<&Path>) -> Result<(), CommandError> {
+pub(super) fn ledger(reach: &Reach, (as_csv, uses): (bool, bool), paper: Option<&Path>) -> Result<(), CommandError> {
     let client = Client::new(reach)?;
     let (mut lines, mut after) = (Vec::new(), None::<String>);
     loop {
-        let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+        let mut query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+        query.extend(uses.then(|| ("uses", "1".to_owned())));
         let page = client.get("/v1/ledger", &query)?;
         lines.extend(page.get("lines").and_then(Value::as_array).cloned().unwrap_or_default());
         after = page.get("next").and_then(Value::as_str).map(str::to_owned);

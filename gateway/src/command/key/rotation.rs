@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::command::client::Client;
 use crate::command::table::render;
@@ -25,9 +25,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const BAR: usize = 30;
 
 /// Begins a rotation and returns when it is done.
-pub(super) fn run(reach: &Reach, bucket: &str, path: &str, rate: Option<u32>) -> Result<(), CommandError> {
+pub(super) fn run(reach: &Reach, bucket: &str, path: &str, body: &Value) -> Result<(), CommandError> {
     let client = Client::new(reach)?;
-    let begun = client.send("POST", path, &json!({ "per_second": rate }))?;
+    let begun = client.send("POST", path, body)?;
     let began = Instant::now();
     loop {
         let answer = client.get("/v1/rotations", &[("bucket", bucket.to_owned())])?;

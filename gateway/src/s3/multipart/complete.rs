@@ -35,7 +35,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
     let input = &req.input;
     let bucket = call.bucket()?.clone();
     let key = object_key(&input.key)?;
-    let upload = match open_upload(gateway, &bucket, &key, &input.upload_id).await {
+    let upload = match open_upload(gateway, call, &bucket, &key, &input.upload_id).await {
         Err(gone) if *gone.code() == S3ErrorCode::NoSuchUpload => {
             return completed_before(gateway, call, (&bucket, &key), input).await?.ok_or(gone);
         }
@@ -49,7 +49,8 @@ pub(in crate::s3) async fn complete_multipart_upload(
         ));
     }
     let precondition =
-        conditions::of_write(gateway, &bucket, &key, input.if_match.as_ref(), input.if_none_match.as_ref()).await?;
+        conditions::of_write(gateway, call, &bucket, &key, input.if_match.as_ref(), input.if_none_match.as_ref())
+            .await?;
     let parts = chosen_parts(gateway, &bucket, &upload, wanted).await?;
     let size: u64 = parts.iter().map(|(row, _)| row.size).sum();
     if input.mpu_object_size.is_some_and(|n| u64::try_from(n) != Ok(size)) {
@@ -62,7 +63,7 @@ pub(in crate::s3) async fn complete_multipart_upload(
     promised(input, checksum.as_ref())?;
     let values = ListValues { etag: combined_etag(&parts), checksum };
     let content = encode(&parts.iter().map(|(_, values)| values).collect::<Vec<_>>())?;
-    let bucket_key = gateway.keys.bucket_key(&bucket).await?;
+    let bucket_key = gateway.keys.bucket_key(&bucket, call.purpose(gateway)).await?;
     let committed = commit(
         gateway,
         &call.context,
@@ -105,7 +106,8 @@ async fn completed_before(
     let parts = input.multipart_upload.as_ref().and_then(|u| u.parts.as_deref()).unwrap_or_default();
     let (Ok(upload), Some(etag)) = (input.upload_id.parse::<UploadId>(), promised_etag(parts)) else { return Ok(None) };
     let Some(row) = gateway.catalog.current(bucket.id, key).await.map_err(Error::from)? else { return Ok(None) };
-    let bucket_key = gateway.keys.bucket_key_for(bucket, list_version(&row.list_values)).await?;
+    let version = list_version(&row.list_values);
+    let bucket_key = gateway.keys.bucket_key_for(bucket, version, call.purpose(gateway)).await?;
     let values = conditions::open_values(bucket, &bucket_key, key.as_bytes(), &row)?;
     let same = values.etag == etag && row.modified >= upload.made();
     call.context.touched(&row.version.to_string(), bucket_key.id, bucket_key.version);

@@ -27,7 +27,7 @@ pub(in crate::s3) async fn list_parts(
     let input = req.input;
     let bucket = call.bucket()?;
     let key = object_key(&input.key)?;
-    let upload = open_upload(gateway, bucket, &key, &input.upload_id).await?;
+    let upload = open_upload(gateway, call, bucket, &key, &input.upload_id).await?;
     let limit = page_size(input.max_parts)?;
     let wanted = usize::try_from(limit).unwrap_or(0);
     let after = u32::try_from(input.part_number_marker.unwrap_or(0)).map_err(|_| {
@@ -98,7 +98,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
         limit: usize::try_from(limit).unwrap_or(0),
     };
     let page = gateway.catalog.uploads(&query).await.map_err(Error::from)?;
-    let bucket_key = gateway.keys.bucket_key_for(bucket, newest(&page.items)).await?;
+    let bucket_key = gateway.keys.bucket_key_for(bucket, newest(&page.items), call.purpose(gateway)).await?;
     let mut uploads = Vec::new();
     let mut prefixes = Vec::new();
     let mut last = (None, None);
@@ -110,7 +110,7 @@ pub(in crate::s3) async fn list_multipart_uploads(
             }
             UploadItem::Damaged(why) => return Err(Error::Corrupt(why).into()),
             UploadItem::Upload(row) => {
-                let OpenUpload { row, checksum, .. } = OpenUpload::open(*row, bucket, &bucket_key)?;
+                let OpenUpload { row, checksum, .. } = OpenUpload::open(gateway, call, *row, (bucket, &bucket_key))?;
                 last = (Some(text(row.key.as_str())), Some(row.id.to_string()));
                 uploads.push(MultipartUpload {
                     checksum_algorithm: checksum

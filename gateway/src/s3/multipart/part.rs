@@ -41,7 +41,7 @@ pub(in crate::s3) async fn upload_part(
     let mut content = Content::of(&req.headers, req.input.body.take(), req.input.content_length, frames(&req)?)?;
     let bucket = call.bucket()?;
     let key = object_key(&req.input.key)?;
-    let upload = open_upload(gateway, bucket, &key, &req.input.upload_id).await?;
+    let upload = open_upload(gateway, call, bucket, &key, &req.input.upload_id).await?;
     let algorithm = match (&promises.checksum, upload.checksum.algorithm()?) {
         (None, fixed) => fixed,
         (Some((sent, _)), fixed) if *sent == fixed || !upload.checksum.named => *sent,
@@ -86,7 +86,7 @@ async fn keep_part(
     let sealed = upload.seal_values(modified, &received.manifest, &values)?;
     let part = PartRow { number, modified, size, body: received.manifest, values: sealed };
     call.context.bytes(size, None);
-    let _held = upload.gate.hold().await?;
+    let _held = upload.passage.hold().await?;
     let change = Change::PutPart {
         bucket: bucket.id,
         key: upload.row.key.clone(),
@@ -110,7 +110,7 @@ pub(in crate::s3) async fn upload_part_copy(
     let number = part_number(input.part_number)?;
     let bucket = call.bucket()?.clone();
     let key = object_key(&input.key)?;
-    let upload = open_upload(gateway, &bucket, &key, &input.upload_id).await?;
+    let upload = open_upload(gateway, call, &bucket, &key, &input.upload_id).await?;
     let source_bucket = source_bucket(call)?;
     let (source_key, source_version) = source_name(&input.copy_source)?;
     let guard = gateway.reads.open();

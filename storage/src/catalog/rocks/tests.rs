@@ -34,6 +34,8 @@ fn bucket() -> BucketRow {
         created: UtcMillis(1),
         residency: Residency::korea(),
         keys: Vec::new(),
+        hung_on: Vec::new(),
+        closed: false,
         proof: [0; 32],
     }
 }
