@@ -1,6 +1,7 @@
 # make run    a working server on this machine        make test   every test
 # make bench  against SeaweedFS, in one run            make lint   formatting rules, lints, licences
 # make fuzz   every parser under random bytes         make profile  how it runs, for the compiler
+# make bench-sealing  against itself with a null cipher
 SHELL := /bin/bash
 CACHE := $(or $(GOTGAN_CACHE),$(HOME)/.cache/gotgan)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -8,7 +9,7 @@ DATA ?= $(CURDIR)/data
 # Builds RocksDB once, outside the checkout, for every profile and clone.
 CARGO = eval "$$(.ci/deps)" && cargo
 
-.PHONY: run test lint fuzz bench profile demo deps build
+.PHONY: run test lint fuzz bench bench-sealing profile demo deps build
 run: build
 	$(CARGO_TARGET_DIR)/release/gotgan serve --data "$(DATA)" $(ARGS)
 
@@ -40,6 +41,10 @@ fuzz: deps
 bench: build
 	@.ci/needs bench
 	integration-tests/bench/compare
+
+bench-sealing: deps
+	@.ci/needs bench
+	eval "$$(.ci/deps)" && integration-tests/bench/sealing
 
 # What the compiler goes by: again when hot code has changed.
 profile: deps

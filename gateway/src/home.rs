@@ -51,7 +51,7 @@ pub enum HomeError {
 }
 
 /// Layout of the directory and of the rows in it. 2: tenant keys have names and versions. 3: bucket keys have versions
-/// that rotate, and list values name theirs.
+/// that rotate, and list values name theirs. 4: buckets name the keys that they hung on, and records the reason.
 pub(crate) const LAYOUT: u32 = 4;
 
 /// A root key as the descriptor names it.

@@ -342,6 +342,67 @@ fn a_bucket_that_is_to_be_destroyed_opens_nothing_until_it_is_called_off() {
     keeper.refused(&approvers.asking("bucket:neighbour", &["--days", "7"]), "no bucket");
 }
 
+/// Destructions of a bucket and of its key, side by side, in either order.
+#[test]
+fn a_bucket_and_its_key_are_condemned_apart() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start_with(&[TRIAL]), "demo");
+    let (s3, others) = filled(&keeper);
+    let approvers = Approvers::new(&keeper, store.home());
+    let bucket = approvers.approved(&keeper, "bucket:theirs", &["--days", "7"]);
+    let key = approvers.approved(&keeper, "held", &["--days", "7"]);
+    // Calling one off does not undo the other.
+    keeper.key(&["cancel-destruction", &bucket]);
+    assert_eq!(keeper.key(&["show", "held"])["state"], "pending destruction");
+    s3.get("theirs", "large").refused(PENDING.0, PENDING.1).done();
+    keeper.refused(&["key", "rotate-bucket", "theirs", "--key", "default"], "suspended");
+    keeper.refused(&approvers.asking("bucket:theirs", &["--due-now"]), "already");
+    keeper.key(&["cancel-destruction", &key]);
+    s3.must_hold("theirs", "large", &body(1, 9 << 20));
+
+    // The key goes first, and the bucket's own destruction is certified all the same.
+    let bucket = approvers.approved(&keeper, "bucket:theirs", &["--days", "1"]);
+    let key = approvers.approved(&keeper, "held", &["--due-now"]);
+    certified(&keeper, &key, &store.home().join("key.json"));
+    keeper.key(&["cancel-destruction", &bucket]);
+    untouched(&s3, &others);
+}
+
+/// What a bucket hung on before it was moved is destroyed with it, or named where it lives on.
+#[test]
+fn a_bucket_that_was_moved_leaves_nothing_behind_unsaid() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start_with(&[TRIAL]), "demo");
+    let (s3, others) = filled(&keeper);
+    let approvers = Approvers::new(&keeper, store.home());
+    keeper.key(&["create", "second"]);
+    s3.make_bucket("moved");
+    s3.put("moved", "k", body(4, 300_000)).done();
+    for bucket in ["theirs", "moved"] {
+        keeper.key(&["rotate-bucket", bucket, "--key", "second", "--wait"]);
+    }
+    let id = approvers.approved(&keeper, "bucket:theirs", &["--due-now"]);
+    let file = store.home().join("bucket.json");
+    certified(&keeper, &id, &file);
+    let said = believed(&file, &store.data().join("certs/ca.pem"));
+    let names: Vec<_> = said["request"]["keys"].as_array().unwrap().iter().map(|key| key["name"].clone()).collect();
+    assert_eq!(names, ["held", "second"]);
+    for key in ["held", "second"] {
+        let shown = keeper.key(&["show", key]);
+        assert!(shown["versions"][0]["destroyed"].is_string(), "{shown}");
+    }
+    s3.must_hold("moved", "k", &body(4, 300_000));
+    // The key alone: the one before is named.
+    let id = approvers.approved(&keeper, "second", &["--due-now"]);
+    let file = store.home().join("second.json");
+    certified(&keeper, &id, &file);
+    let said = believed(&file, &store.data().join("certs/ca.pem"));
+    let survives = said["certificate"]["survives"].to_string();
+    assert!(survives.contains("the bucket moved hung on the tenant key default"), "{survives}");
+    s3.get("moved", "k").refused(404, "NoSuchBucket").done();
+    untouched(&s3, &others);
+}
+
 /// A provider that is down puts it off; nothing opens meanwhile, and it is done when it is back.
 #[test]
 fn a_destruction_waits_for_its_provider() {

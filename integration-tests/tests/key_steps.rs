@@ -265,3 +265,78 @@ fn destructions() {
     );
     assert!(count >= 8, "{count}");
 }
+
+#[test]
+fn moves_of_buckets_to_other_tenant_keys() {
+    let steps = Steps::new();
+    let account = filled(&steps);
+    let keeper = Keeper { server: steps.store.start(), account };
+    keeper.key(&["create", "second"]);
+    keeper.server.stop();
+    let done = |keeper: &Keeper| {
+        let rows = keeper.key(&["rotations"]);
+        rows.as_array().unwrap().iter().all(|row| row["state"] == "done")
+    };
+    let to = |step: usize| if step % 2 == 1 { "second" } else { "default" };
+    let count = steps.at_every_step(
+        keeper.account,
+        |_, _| {},
+        |keeper, step| {
+            let begun = ["key", "rotate-bucket", "grain", "--key", to(step), "--rate", "40", "--json"];
+            let begun = keeper.server.try_command_as(&keeper.account, &begun);
+            match serde_json::from_slice::<serde_json::Value>(&begun.stdout) {
+                Ok(row) => says(keeper, &format!("of its key bucket=grain version={}", row["version"])),
+                Err(_) => false,
+            }
+        },
+        |keeper, _| {
+            whole(keeper);
+            until("nothing hangs on the older version", || done(keeper).then_some(()));
+            whole(keeper);
+        },
+    );
+    assert!(count >= 3, "{count}");
+}
+
+#[test]
+fn destructions_of_buckets() {
+    let steps = Steps::new();
+    let account = filled(&steps);
+    let keeper = Keeper { server: steps.store.start(), account };
+    let approvers = Approvers::new(&keeper, steps.store.home());
+    keeper.server.stop();
+    let name = |step: usize| format!("doomed-{step}");
+    let finished = |keeper: &Keeper, bucket: &str| {
+        let all = keeper.key(&["destructions"]);
+        all.as_array().unwrap().iter().any(|one| one["bucket"] == bucket && one["state"] == "done")
+    };
+    let count = steps.at_every_step(
+        keeper.account,
+        |keeper, step| {
+            keeper.s3().make_bucket(&name(step));
+            keeper.s3().put(&name(step), "k", body(2, 300_000)).done();
+        },
+        |keeper, step| {
+            let what = format!("bucket:{}", name(step));
+            let asking = [&approvers.asking(&what, &["--due-now"])[..], &["--json"]].concat();
+            let asked = keeper.server.try_command_as(&keeper.account, &asking);
+            let Ok(asked) = serde_json::from_slice::<serde_json::Value>(&asked.stdout) else { return false };
+            let id = asked["id"].as_str().unwrap();
+            keeper.server.try_command_as(&approvers.second, &approvers.approving(id)).status.success()
+                && says(keeper, &format!("certified destruction={id}"))
+        },
+        |keeper, step| {
+            whole(keeper);
+            let bucket = name(step);
+            if keeper.s3().get(&bucket, "k").status == 200 {
+                let id = approvers.approved(keeper, &format!("bucket:{bucket}"), &["--due-now"]);
+                until("it is destroyed", || (state_of(&keeper.server, &keeper.account, &id) == "done").then_some(()));
+            }
+            until("it is certified", || finished(keeper, &bucket).then_some(()));
+            keeper.s3().get(&bucket, "k").refused(404, "NoSuchBucket").done();
+            assert_eq!(keeper.key(&["show", "default"])["state"], "active");
+            whole(keeper);
+        },
+    );
+    assert!(count >= 8, "{count}");
+}

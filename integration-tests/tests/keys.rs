@@ -307,7 +307,9 @@ fn keys_go_by_other_names_which_may_be_given_to_others() {
     keeper.key(&["unalias", "second", "payroll"]);
     keeper.refused(&["key", "show", "payroll"], "no key");
     keeper.refused(&["key", "unalias", "second", "payroll"], "no other name");
-    keeper.key(&["alias", "default", "payroll"]);
+    // What nobody goes by any more may be the name of a new key.
+    keeper.key(&["create", "payroll"]);
+    keeper.refused(&["key", "alias", "default", "payroll"], "keeps that name");
     // Another tenant has its own.
     keeper.server.make_tenant("others");
     let stranger = keeper.server.make_account_as("others", "keeper", "key-administrator");

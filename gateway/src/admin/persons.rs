@@ -71,6 +71,10 @@ pub(super) async fn invite_first(admin: &Admin, call: &Call<'_>) -> Result<Outco
 
 /// Exchanges an invitation for a credential that nobody else has seen. A tenant whose administrator does so is its own from then on.
 pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let keep = match call.body.get("keep_credentials") {
+        None | Some(Value::Null) => false,
+        Some(keep) => keep.as_bool().ok_or_else(|| bad("keep_credentials is true or false"))?,
+    };
     let control = &admin.gateway.control;
     let known = control.standing::<CredentialRow>(call.access_key.as_str().as_bytes()).await?;
     let known = known.ok_or(Error::Missing("the invitation"))?;
@@ -84,7 +88,7 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
         fields.insert("name".to_owned(), json!(person.name));
         fields.insert("role".to_owned(), json!(person.role));
         if let (Some(tenant), Role::TenantAdministrator) = (person.tenant, person.role) {
-            let (more, others) = seat(admin, call, tenant, &person).await?;
+            let (more, others) = seat(admin, (tenant, keep), &person).await?;
             rows.extend(more);
             fields.insert("principals".to_owned(), Value::Array(others.iter().map(principal_json).collect()));
         }
@@ -96,8 +100,7 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
 /// administrator keeps; invitations of the platform never. Gives the principals that there are, for it to look at.
 async fn seat(
     admin: &Admin,
-    call: &Call<'_>,
-    tenant: TenantId,
+    (tenant, keep): (TenantId, bool),
     first: &PrincipalRow,
 ) -> Result<(Vec<ControlPut>, Vec<PrincipalRow>), Failure> {
     let control = &admin.gateway.control;
@@ -108,7 +111,6 @@ async fn seat(
         return Ok((Vec::new(), others));
     }
     let mut rows = vec![control.replace(&known, &TenantRow { seated: true, ..known.row.clone() })?];
-    let keep = call.body.get("keep_credentials").and_then(Value::as_bool).unwrap_or_default();
     let ends = |row: &CredentialRow| {
         row.tenant == Some(tenant) && row.active && row.principal != first.id && !(keep && row.invited_until.is_none())
     };
