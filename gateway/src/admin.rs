@@ -50,6 +50,7 @@ mod destructions;
 mod keys;
 mod ledger;
 mod persons;
+pub mod reseatings;
 mod rotations;
 mod routes;
 pub mod signing;
@@ -347,6 +348,12 @@ impl Admin {
             AdminOperation::TenantCreate => accounts::create_tenant(self, call),
             AdminOperation::TenantList => accounts::list_tenants(self).await,
             AdminOperation::TenantInvite => persons::invite_first(self, call).await,
+            AdminOperation::TenantReseat => reseatings::request(self, call).await,
+            AdminOperation::TenantReseatSign => reseatings::sign(self, call).await,
+            AdminOperation::TenantReseatCancel => reseatings::cancel(self, call).await,
+            AdminOperation::TenantReseatInvite => reseatings::invite(self, call).await,
+            AdminOperation::TenantReseatList => reseatings::list(self, call).await,
+            AdminOperation::TenantReseatShow => reseatings::show(self, call).await,
             AdminOperation::Enrol => persons::enrol(self, call).await,
             AdminOperation::PrincipalCreate => persons::create(self, call).await,
             AdminOperation::PrincipalList => persons::list(self, call).await,

@@ -11,6 +11,7 @@ mod approval;
 mod client;
 mod config;
 mod key;
+mod reseat;
 mod root;
 mod serve;
 mod table;

@@ -15,12 +15,14 @@ use crate::seal::{SealError, Suite};
 
 mod access;
 mod destruction;
+mod reseating;
 mod rewrap;
 pub(crate) mod state;
 mod transport;
 
 pub use access::{AccessRow, AccessState};
 pub use destruction::{Contents, DestructionRow, DestructionState, KeyAnswer};
+pub use reseating::{ReseatingRow, ReseatingState};
 pub use rewrap::{RewrapRow, RewrapState};
 pub use state::{Bucket, ControlState, Standing};
 pub use transport::TransportRow;

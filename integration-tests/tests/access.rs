@@ -207,3 +207,62 @@ fn the_tenant_ends_it_and_its_key_may_refuse_it() {
     clocked.refused(&platform.keeper.account, &platform.asking("emergency"), "denied");
     clocked.refused(&platform.persons[0].0, &platform.asking("customer-request"), "reason_code is one of");
 }
+
+#[test]
+fn a_tenant_that_lost_its_administrators_is_given_another_in_three_days() {
+    let platform = Platform::new();
+    let clocked = &platform.clocked;
+    let server = &platform.keeper.server;
+    let invitation = |made: &Value| Account {
+        tenant: "demo".to_owned(),
+        principal: made["id"].as_str().unwrap().to_owned(),
+        access: made["invitation"]["access_key_id"].as_str().unwrap().to_owned(),
+        secret: made["invitation"]["secret_access_key"].as_str().unwrap().to_owned(),
+    };
+    let key = |which: usize| platform.persons[which].1.to_str().unwrap();
+    let asking = |name: &'static str| {
+        let mut out = vec!["tenant", "reseat", "request", "demo", "--name", name, "--legal-basis", "contract 9"];
+        out.extend(["--reason", "she is gone", "--sign-with", key(0)]);
+        out
+    };
+    let by = |which: usize| &platform.persons[which].0;
+    clocked.refused(by(0), &asking("kim"), "gotgan tenant invite");
+    let first = invitation(&server.json(&["tenant", "invite", "demo"]));
+    let enrolled = server.json_as(&first, &["enrol", "--keep-credentials"]);
+    let text = |field: &str| enrolled[field].as_str().unwrap().to_owned();
+    let first = Account { access: text("access_key_id"), secret: text("secret_access_key"), ..first };
+
+    clocked.ahead(8 * DAY);
+    let asked = clocked.json(by(0), &asking("kim"));
+    let id = asked["id"].as_str().unwrap().to_owned();
+    let approving = ["tenant", "reseat", "approve", &id, "--sign-with", key(1), "--confirm", &id];
+    clocked.refused(
+        by(0),
+        &["tenant", "reseat", "approve", &id, "--sign-with", key(0), "--confirm", &id],
+        "two persons",
+    );
+    let approved = clocked.json(by(1), &approving);
+    assert_eq!((approved["state"].as_str(), approved["signed_by"].as_str()), (Some("scheduled"), Some("one, two")));
+    clocked.refused(by(0), &["tenant", "reseat", "invite", &id], "due at");
+    // The tenant sees it, and calls it off.
+    assert_eq!(clocked.json(&platform.officer, &["tenant", "reseat", "list"])[0]["state"], "scheduled");
+    clocked.refused(&platform.officer, &["tenant", "reseat", "cancel", &id], ".role");
+    let _cancelled = clocked.json(&first, &["tenant", "reseat", "cancel", &id]);
+    clocked.ahead(12 * DAY);
+    clocked.refused(by(0), &["tenant", "reseat", "invite", &id], "not approved, or over");
+
+    let asked = clocked.json(by(0), &asking("lee"));
+    let id = asked["id"].as_str().unwrap().to_owned();
+    let approving = ["tenant", "reseat", "approve", &id, "--sign-with", key(1), "--confirm", &id];
+    let _approved = clocked.json(by(1), &approving);
+    clocked.ahead(15 * DAY + 60);
+    let made = clocked.json(by(0), &["tenant", "reseat", "invite", &id]);
+    assert_eq!((made["name"].as_str(), made["role"].as_str()), (Some("lee"), Some("tenant-administrator")));
+    clocked.refused(by(0), &["tenant", "reseat", "invite", &id], "not approved, or over");
+    let enrolled = clocked.json(&invitation(&made), &["enrol"]);
+    assert_eq!(enrolled["name"], "lee");
+    let log = platform.log();
+    for operation in ["admin:TenantReseat", "admin:TenantReseatSign", "admin:TenantReseatInvite"] {
+        assert!(log.iter().any(|line| line["operation"] == operation), "{operation}");
+    }
+}

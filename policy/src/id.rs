@@ -110,6 +110,8 @@ ids! {
     DestructionId;
     /// An access of the platform to a bucket of a tenant that was asked for.
     AccessId;
+    /// A request to give a tenant that lost its administrators another.
+    ReseatingId;
     /// A public key that a tenant wraps keys to, for transport.
     TransportId;
     /// One disk of a node.

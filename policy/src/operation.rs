@@ -113,6 +113,12 @@ admin! {
     TenantCreate = "TenantCreate",
     TenantList = "TenantList",
     TenantInvite = "TenantInvite",
+    TenantReseat = "TenantReseat",
+    TenantReseatSign = "TenantReseatSign",
+    TenantReseatCancel = "TenantReseatCancel",
+    TenantReseatInvite = "TenantReseatInvite",
+    TenantReseatList = "TenantReseatList",
+    TenantReseatShow = "TenantReseatShow",
     Enrol = "Enrol",
     PrincipalCreate = "PrincipalCreate",
     PrincipalList = "PrincipalList",
@@ -161,6 +167,9 @@ impl AdminOperation {
             Self::TenantCreate
             | Self::TenantList
             | Self::TenantInvite
+            | Self::TenantReseat
+            | Self::TenantReseatSign
+            | Self::TenantReseatInvite
             | Self::AccessRequest
             | Self::AccessSign
             | Self::RootReplace => &[PlatformAdministrator],
@@ -175,7 +184,8 @@ impl AdminOperation {
             Self::AuditList => &[PlatformAdministrator, ComplianceOfficer, Auditor],
             Self::ApproverEnrol => &[PlatformAdministrator, KeyAdministrator],
             Self::AccessEnd => &[PlatformAdministrator, TenantAdministrator, KeyAdministrator, ComplianceOfficer],
-            Self::AccessList | Self::AccessShow => {
+            Self::TenantReseatCancel => &[PlatformAdministrator, TenantAdministrator],
+            Self::AccessList | Self::AccessShow | Self::TenantReseatList | Self::TenantReseatShow => {
                 &[PlatformAdministrator, TenantAdministrator, KeyAdministrator, ComplianceOfficer, Auditor]
             }
             Self::KeyList

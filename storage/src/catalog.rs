@@ -135,11 +135,13 @@ pub enum ControlKind {
     Access,
     /// Transport keys, which tenants wrap keys to, by id.
     Transport,
+    /// Requests to give a tenant another administrator, by id.
+    Reseating,
 }
 
 impl ControlKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Platform,
         Self::Tenant,
         Self::TenantName,
@@ -151,6 +153,7 @@ impl ControlKind {
         Self::Destruction,
         Self::Access,
         Self::Transport,
+        Self::Reseating,
     ];
 
     /// The byte that stands for it in keys and proofs.
@@ -168,6 +171,7 @@ impl ControlKind {
             Self::Destruction => 9,
             Self::Access => 10,
             Self::Transport => 11,
+            Self::Reseating => 12,
         }
     }
 
@@ -186,6 +190,7 @@ impl ControlKind {
             Self::Destruction => "destruction of tenant keys",
             Self::Access => "access of the platform",
             Self::Transport => "transport key",
+            Self::Reseating => "re-seating",
         }
     }
 }

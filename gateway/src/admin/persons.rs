@@ -34,7 +34,7 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
 }
 
 /// A principal of that name, which nobody has.
-async fn made(
+pub(super) async fn made(
     admin: &Admin,
     call: &Call<'_>,
     (tenant, name, role): (Option<TenantId>, &str, Role),
@@ -47,7 +47,7 @@ async fn made(
 }
 
 /// A new principal and its invitation.
-fn invited(admin: &Admin, call: &Call<'_>, row: PrincipalRow) -> Result<Outcome, Failure> {
+pub(super) fn invited(admin: &Admin, call: &Call<'_>, row: PrincipalRow) -> Result<Outcome, Failure> {
     let row = row.given_secret(call.principal, now());
     let invitation = new_invitation(&admin.gateway.keys, &row, now())?;
     let mut answer = principal_json(&row);

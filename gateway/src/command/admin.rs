@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::reseat::{Reseat, reseat};
 use super::table::render;
 use super::{CommandError, Reach, print};
 use crate::admin::signing::escape;
@@ -27,6 +28,9 @@ pub(super) enum Tenant {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Give a tenant that lost its administrators another, by two persons and after three days.
+    #[command(subcommand)]
+    Reseat(Reseat),
     /// List tenants.
     List {
         #[command(flatten)]
@@ -217,6 +221,7 @@ pub(super) fn tenant(command: &Tenant) -> Result<(), CommandError> {
             let path = format!("/v1/tenants/{}/invite", escape(tenant));
             invitation(reach, &path, &json!({ "name": name }))
         }
+        Tenant::Reseat(command) => reseat(command),
         Tenant::List { reach } => list(reach, "/v1/tenants", &[], "tenants", TENANTS),
     }
 }
@@ -244,7 +249,7 @@ const INVITATION: &[(&str, &str)] =
     &[("INVITATION", "access_key_id"), ("SECRET", "secret_access_key"), ("UNTIL", "invited_until")];
 
 /// Makes a principal, and shows its invitation when there is one.
-fn invitation(reach: &Reach, path: &str, body: &Value) -> Result<(), CommandError> {
+pub(super) fn invitation(reach: &Reach, path: &str, body: &Value) -> Result<(), CommandError> {
     let answer = Client::new(reach)?.send("POST", path, body)?;
     if reach.json {
         return print(&answer.to_string());
