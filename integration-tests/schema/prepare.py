@@ -1,4 +1,4 @@
-"""Makes accounts, buckets, keys, destructions and accesses on a new server, and requests that succeed on them.
+"""Makes accounts, buckets, keys, destructions, accesses and re-seatings on a new server, and requests that succeed on them.
 
     prepare.py BINARY DATA OUT      writes OUT/env and OUT/examples.json for hooks.py
 """
@@ -93,6 +93,10 @@ nurse = gotgan("enrol", account=invited(chief, "nurse", "engineer")["invitation"
 newcomers = [invited(chief, "newcomer", "engineer")["id"], invited(chief, "deputy", "tenant-administrator")["id"]]
 put("rye", engineer=nurse)
 gotgan("tenant", "create", "school")
+# Tenants that have lost their administrators.
+for tenant in ("ward-1", "ward-2", "ward-3"):
+    gotgan("tenant", "create", tenant)
+    gotgan("enrol", account=gotgan("tenant", "invite", tenant)["invitation"])
 
 for bucket in ("grain", "millet", "barley"):
     put(bucket)
@@ -139,6 +143,13 @@ accesses = [call("POST", "accesses", platform, let_in("demo", "grain"))["id"] fo
 of_clinic = call("POST", "accesses", platform, let_in("clinic", "rye"))["id"]
 
 
+def reseat(tenant):
+    return {"tenant": tenant, "name": "successor", "legal_basis": "의료법 제21조", "reason": "she is gone"}
+
+
+reseatings = [call("POST", "reseatings", platform, reseat(tenant))["id"] for tenant in ("ward-2", "ward-3", "clinic")]
+
+
 def signed(name, kind, id, by):
     """The body of a request that signs it."""
     return {"signature": signature(approval[name], call("GET", f"{kind}/{id}", by)["document"])}
@@ -150,6 +161,11 @@ examples = {
     "TenantList": [{}],
     "TenantCreate": [{"body": {"name": "hospital-1"}}],
     "TenantInvite": [{"path": {"tenant": "school"}, "body": {"name": "principal"}}],
+    "TenantReseat": [{"body": reseat("ward-1")}],
+    "TenantReseatSign": [{"path": {"id": reseatings[0]}, "body": signed("platform", "reseatings", reseatings[0], platform)}],
+    "TenantReseatCancel": [{"path": {"id": reseatings[1]}}, {"path": {"id": reseatings[2]}, "as": "chief"}],
+    "TenantReseatList": [{}, {"as": "chief"}],
+    "TenantReseatShow": [{"path": {"id": id}} for id in reseatings],
     "Enrol": [{}, {}],
     "PrincipalList": [{}, {"query": {"tenant": "demo"}}, {"as": "chief"}],
     "PrincipalCreate": [

@@ -51,7 +51,9 @@ document, seen = (json.load(open(path)) for path in sys.argv[1:])
 names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
 for name in names:
     print(f"{name:20}", " ".join(f"{status}:{count}" for status, count in sorted(seen.get(name, {}).items())))
-never = [name for name in names if name in seen and "200" not in seen[name]]
+# Three days after an approval by persons who have been there for a week.
+takes_days = ["TenantReseatInvite"]
+never = [name for name in names if name in seen and "200" not in seen[name] and name not in takes_days]
 absent = [name for name in names if name not in seen]
 print(sum(sum(each.values()) for each in seen.values()), "requests of", len(seen), "operations; not asked for:", absent or "none")
 sys.exit(f"never answered with 200: {never}" if never else 0)
