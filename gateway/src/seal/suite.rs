@@ -103,7 +103,6 @@ impl Suite {
 }
 
 /// One AEAD key, ready. The caller answers for the nonce: each use in this module has a proof beside it.
-#[expect(clippy::large_enum_variant, reason = "the usual one is the large one, and shall not be allocated")]
 pub(crate) enum Cipher {
     /// AWS-LC's: 1.55 times as fast as ring's on segments where there is AVX-512, and as fast on small values.
     AwsLc(LessSafeKey),
