@@ -60,20 +60,34 @@ pub async fn let_in(
     bucket: &Bucket,
 ) -> Result<Option<(LetIn, Reason, TenantId)>, Error> {
     let serves = |row: &AccessRow| row.tenant == bucket.tenant && row.serves(principal, bucket.id, now()).is_some();
-    let Some(found) = gateway.control.rows(1, serves).await?.pop() else { return Ok(None) };
-    // The gate before the row is read once more: an end that comes between closes it.
-    let gate = gateway.keys.gate(Behind::Access(found.id));
-    let Some(row) = gateway.control.row::<AccessRow>(found.id.as_bytes()).await? else { return Ok(None) };
-    let Some(until) = row.serves(principal, bucket.id, now()) else { return Ok(None) };
-    // The approvals are verified again beside what they permit.
+    for found in gateway.control.rows(usize::MAX, serves).await? {
+        // The gate before the row is read once more: an end that comes between closes it.
+        let gate = gateway.keys.gate(Behind::Access(found.id));
+        let Some(row) = gateway.control.row::<AccessRow>(found.id.as_bytes()).await? else { continue };
+        let Some(until) = row.serves(principal, bucket.id, now()) else { continue };
+        match still_approved(gateway, &row).await? {
+            Ok(()) => return Ok(Some((LetIn { id: row.id, until, gate }, row.reason, row.tenant))),
+            Err(why) => tracing::warn!(access = %row.id, why, "an access that is open is not used"),
+        }
+    }
+    Ok(None)
+}
+
+/// The approvals are verified again beside what they permit; and nobody has had a secret made since for whoever asked, to read in
+/// its place.
+async fn still_approved(gateway: &Gateway, row: &AccessRow) -> Result<Result<(), String>, Error> {
     let mut persons = Vec::new();
     for approval in &row.asked.approvals {
         persons.extend(gateway.control.row::<PrincipalRow>(approval.principal.as_bytes()).await?);
     }
-    let known = |id| persons.iter().find(|person| person.id == id).cloned();
-    if let Err(why) = row.asked.verify(None, known) {
-        tracing::warn!(access = %row.id, why, "an access that is open is not used");
-        return Ok(None);
+    let given_since = persons
+        .iter()
+        .filter(|person| person.id == row.asked.requester)
+        .flat_map(|person| &person.secret_by)
+        .any(|(_, at)| *at >= row.asked.created);
+    if given_since {
+        return Ok(Err("somebody had a secret made since for whoever asked".to_owned()));
     }
-    Ok(Some((LetIn { id: row.id, until, gate }, row.reason, row.tenant)))
+    let known = |id| persons.iter().find(|person| person.id == id).cloned();
+    Ok(row.asked.verify(None, known))
 }

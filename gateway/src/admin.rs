@@ -75,6 +75,8 @@ pub struct Admin {
     nonces: Nonces,
     chains: Chains,
     tasks: TaskTracker,
+    /// Whoever makes a transport key: that keeps a processor busy, and is counted before.
+    importing: Arc<tokio::sync::Mutex<()>>,
     first_secret: FirstSecret,
     opened: UtcMillis,
     patience: Duration,
@@ -161,6 +163,8 @@ struct Outcome {
     still: Option<Box<Still>>,
     /// A key that was made at a provider, to be destroyed there when it is not committed.
     made: Option<Box<TenantKeyRow>>,
+    /// Held until it is committed.
+    _turn: Option<tokio::sync::OwnedMutexGuard<()>>,
     answer: Value,
 }
 
@@ -230,7 +234,19 @@ impl Admin {
         (opened, patience): (UtcMillis, Duration),
     ) -> Arc<Self> {
         let (nonces, chains, tasks) = (Nonces::default(), Chains::default(), TaskTracker::new());
-        Arc::new(Self { gateway, catalog, prometheus, nonces, chains, tasks, first_secret, opened, patience })
+        let importing = Arc::default();
+        Arc::new(Self {
+            gateway,
+            catalog,
+            prometheus,
+            nonces,
+            chains,
+            tasks,
+            importing,
+            first_secret,
+            opened,
+            patience,
+        })
     }
 
     /// Requests under way.
@@ -410,11 +426,12 @@ impl Admin {
         let change = Change::PutControl { rows: outcome.rows, buckets: outcome.buckets };
         let record =
             self.gateway.recorder.seal(context.administered(), context.time, &context.opening(200, None)).await?;
-        let gates = match &outcome.then {
+        let mut gates = match &outcome.then {
             Then::Close(gates) => gates.clone(),
             Then::Refuse(key, _) => vec![Behind::Key(*key)],
             Then::Nothing | Then::ForgetAccounts | Then::Rewrap { .. } => Vec::new(),
         };
+        gates.sort();
         let mut suspending = Vec::new();
         for gate in gates {
             suspending.push(self.gateway.keys.suspending(gate).await);

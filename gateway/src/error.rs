@@ -50,6 +50,9 @@ pub enum Error {
     /// The bucket is to be destroyed.
     #[error("the bucket {0} is to be destroyed")]
     BucketClosed(BucketId),
+    /// The policy of its tenant key was changed since it was unwrapped: it is to be asked for anew.
+    #[error("the policy of the tenant key was changed meanwhile")]
+    KeyRetired,
     /// What the platform was let in for is over.
     #[error("the access that two persons approved is over")]
     AccessOver,
@@ -88,10 +91,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the key of the bucket was rotated before the commit: it is to be made under the new one.
+    /// Whether the key of the bucket was rotated, or its tenant key has another policy, before the commit: it is to be made
+    /// under the key as it is now.
     #[must_use]
     pub const fn is_rotation(&self) -> bool {
-        matches!(self, Self::Commit(CommitError::Refused(Refusal::KeyRotated)))
+        matches!(self, Self::Commit(CommitError::Refused(Refusal::KeyRotated)) | Self::KeyRetired)
     }
 
     /// The same once more, of those that say why a tenant key cannot be used.
@@ -144,6 +148,10 @@ impl From<Error> for S3Error {
             Error::Store(StoreError::Busy(e)) => {
                 Self::with_message(S3ErrorCode::SlowDown, format!("Please reduce your request rate: {e}"))
             }
+            Error::KeyRetired => Self::with_message(
+                S3ErrorCode::SlowDown,
+                "The policy of the bucket's tenant key was changed; please try again",
+            ),
             Error::AccessOver => Self::with_message(S3ErrorCode::AccessDenied, "The access that was approved is over"),
             Error::AccessRefused => Self::with_message(S3ErrorCode::AccessDenied, "Access Denied"),
             Error::Denied(denial) => Self::with_message(S3ErrorCode::AccessDenied, denial.message()),

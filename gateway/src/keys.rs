@@ -219,7 +219,10 @@ impl KeyRing {
         let wrapped = wrapped.into_iter().next().ok_or(SealError::Malformed("bucket key"))?;
         drop(steady);
         // Not while a provider is asked: a suspension waits for whoever holds it.
-        let held = Gates { bucket, key, refused: key_row.refuses }.hold(reason).await?;
+        let held = match (Gates { bucket, key, refused: key_row.refuses }).hold(reason).await {
+            Err(Error::KeyRetired) => return Ok(None),
+            other => other?,
+        };
         let same = self.active(under).await?.current()?.number == key_row.current()?.number;
         Ok(same.then_some((WrappedKey { id, version, wrapped }, held)))
     }
@@ -238,10 +241,10 @@ impl KeyRing {
             return Ok(key);
         }
         let current = bucket.key_version();
-        let key = match self.buckets.get(bucket.id, current) {
+        let key = match self.buckets.get(bucket.id, current, purpose.reason) {
             Some(key) => key,
             None => {
-                let load = self.buckets.load(bucket.id, current, self.unwrapped(bucket, purpose));
+                let load = self.buckets.load(bucket.id, (current, purpose.reason), self.unwrapped(bucket, purpose));
                 load.await.map_err(|error| purpose.told(error))?
             }
         };
@@ -295,7 +298,7 @@ impl KeyRing {
         let stored = bucket.keys.iter().map(|row| Stored::read(bucket.tenant, bucket.id, row));
         let stored = stored.collect::<Result<Vec<_>, _>>()?;
         let current = stored.last().ok_or(SealError::Malformed("bucket without a key"))?.under;
-        let (mut out, mut until) = (Vec::with_capacity(stored.len()), None);
+        let (mut out, mut until, mut only) = (Vec::with_capacity(stored.len()), None, None);
         let mut rest = stored.as_slice();
         while let Some(first) = rest.first() {
             let same = rest.iter().take_while(|one| one.under == first.under).count();
@@ -311,16 +314,18 @@ impl KeyRing {
                 Err(error) if first.under == current => return Err(error),
                 Err(error) => {
                     tracing::warn!(bucket = %bucket.name, %error, "older versions of its key cannot be used");
-                    // What is refused for one reason is not for others: it is kept for nobody.
-                    let kept = if matches!(error, Error::Denied(_)) { Duration::ZERO } else { PARTLY };
-                    until = Some(until.map_or(kept, |until| until.min(kept)));
+                    // What is refused for one reason is not for others: it is kept for this one.
+                    if matches!(error, Error::Denied(_)) {
+                        only = Some(purpose.reason);
+                    }
+                    until = Some(until.map_or(PARTLY, |until| until.min(PARTLY)));
                     let error = Arc::new(error);
                     out.extend(group.iter().map(|_| Unwrapped::Shut(Arc::clone(&error))));
                 }
             }
         }
         let until = Instant::now() + until.unwrap_or_default().min(self.ttl);
-        Ok(BucketKey::open(&stored, out, until)?)
+        Ok(BucketKey::open(&stored, out, (until, only))?)
     }
 
     /// Versions of a bucket key, unwrapped by the tenant key that they hang on, on record; and how long they may be kept.

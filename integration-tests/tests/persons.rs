@@ -68,7 +68,13 @@ fn a_tenant_that_has_an_administrator_is_its_own() {
     // Another invitation, which was handed to nobody, serves no more than what was handed out.
     let spare = server.json(&["tenant", "invite", "demo", "--name", "spare"]);
     let spare = account("demo", &spare["id"], &spare["invitation"]);
-    let (administrator, answer) = seated(&server, "demo");
+    // Nor has the platform a second name for the first administrator.
+    let made = server.json(&["tenant", "invite", "demo"]);
+    let given = server.json(&["credential", "create", "--principal", made["id"].as_str().unwrap()]);
+    assert!(given["invited_until"].is_string(), "an invitation: {given}");
+    let second_name = account("demo", &made["id"], &given);
+    let (administrator, answer) = enrolled(&server, &account("demo", &made["id"], &made["invitation"]));
+    refused(&server, &second_name, &["enrol"], "not known");
     refused(&server, &spare, &["enrol"], "not known");
     server
         .client_of(&stranger.access, &stranger.secret)

@@ -76,6 +76,33 @@ fn a_key_refuses_by_reason_at_once_and_for_whatever_is_kept_unwrapped() {
     assert!(said, "{ledger}");
 }
 
+/// What began before a policy was changed is bound by what comes after: a suspension, and another policy.
+#[test]
+fn a_policy_lets_nothing_slip_by() {
+    let store = Store::new();
+    let keeper = Keeper::new(store.start(), "demo");
+    let s3 = keeper.s3();
+    s3.make_bucket("mine");
+    let large = body(7, 64 << 20);
+    s3.put("mine", "large", large.clone()).done();
+    let (mut wire, head) = s3.object("GET", "mine", "large").open().unwrap();
+    let mut got = 0;
+    let _broken = wire.body(&head, |bytes| {
+        if got == 0 {
+            keeper.key(&["policy", "default", "--refuse", "emergency"]);
+            keeper.suspend("default");
+        }
+        got += bytes.len();
+    });
+    assert!(got < large.len(), "{got}");
+    keeper.key(&["resume", "default"]);
+    s3.must_hold("mine", "large", &large);
+    s3.put("mine", "small", "v").done();
+    keeper.key(&["policy", "default", "--refuse-nothing"]);
+    s3.put("mine", "small", "w").done();
+    s3.must_hold("mine", "small", b"w");
+}
+
 #[test]
 fn each_unwrap_that_comes_to_a_provider_is_on_record_with_its_reason() {
     let mut bao = OpenBao::new();

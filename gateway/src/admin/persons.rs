@@ -27,7 +27,9 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
     let unseated = seats(admin, call, tenant).await?;
     let row = made(admin, call, (tenant, name, role)).await?;
     if call.tenant.is_some() {
-        return invited(admin, call, row);
+        let mut outcome = invited(admin, call, row)?;
+        outcome.rows.extend(unseated);
+        return Ok(outcome);
     }
     let rows = unseated.into_iter().chain([admin.gateway.control.create(&row)?]).collect();
     Ok(Outcome { log: tenant, ..Outcome::rows(rows, principal_json(&row)) })
@@ -78,6 +80,10 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
     let control = &admin.gateway.control;
     let known = control.standing::<CredentialRow>(call.access_key.as_str().as_bytes()).await?;
     let known = known.ok_or(Error::Missing("the invitation"))?;
+    // Once more, as it stands: others may have had their turn since it was looked at.
+    if !known.row.active || known.row.invited_until.is_none_or(|until| until <= now()) {
+        return Err(conflict("the invitation was exchanged or revoked meanwhile, or is over"));
+    }
     let person = control.standing::<PrincipalRow>(call.principal.as_bytes()).await?;
     let person = person.ok_or(Error::Missing("principal"))?.row;
     let credential = new_credential(&admin.gateway.keys, &person, now())?;
@@ -88,7 +94,7 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
         fields.insert("name".to_owned(), json!(person.name));
         fields.insert("role".to_owned(), json!(person.role));
         if let (Some(tenant), Role::TenantAdministrator) = (person.tenant, person.role) {
-            let (more, others) = seat(admin, (tenant, keep), &person).await?;
+            let (more, others) = seat(admin, (tenant, keep), (&person, &known.row)).await?;
             rows.extend(more);
             fields.insert("principals".to_owned(), Value::Array(others.iter().map(principal_json).collect()));
         }
@@ -101,7 +107,7 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
 async fn seat(
     admin: &Admin,
     (tenant, keep): (TenantId, bool),
-    first: &PrincipalRow,
+    (first, spent): (&PrincipalRow, &CredentialRow),
 ) -> Result<(Vec<ControlPut>, Vec<PrincipalRow>), Failure> {
     let control = &admin.gateway.control;
     let known = control.standing::<TenantRow>(tenant.as_bytes()).await?.ok_or(Error::Missing("tenant"))?;
@@ -111,8 +117,10 @@ async fn seat(
         return Ok((Vec::new(), others));
     }
     let mut rows = vec![control.replace(&known, &TenantRow { seated: true, ..known.row.clone() })?];
+    // Of the first administrator itself none is kept: whoever made it may have one.
     let ends = |row: &CredentialRow| {
-        row.tenant == Some(tenant) && row.active && row.principal != first.id && !(keep && row.invited_until.is_none())
+        let kept = keep && row.invited_until.is_none() && row.principal != first.id;
+        row.tenant == Some(tenant) && row.active && row.access_key != spent.access_key && !kept
     };
     for credential in control.all_standing(ends).await? {
         rows.push(control.replace(&credential, &CredentialRow { active: false, ..credential.row.clone() })?);
@@ -148,9 +156,10 @@ pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<
         return Err(conflict("the principal is disabled"));
     }
     let now = now();
-    let made = match call.tenant {
-        Some(_) => new_invitation(&admin.gateway.keys, &known.row, now)?,
-        None => new_credential(&admin.gateway.keys, &known.row, now)?,
+    // What an administrator of a tenant is known by, the platform does not see either.
+    let made = match (call.tenant, known.row.role) {
+        (None, role) if role != Role::TenantAdministrator => new_credential(&admin.gateway.keys, &known.row, now)?,
+        _ => new_invitation(&admin.gateway.keys, &known.row, now)?,
     };
     let row = known.row.clone().given_secret(call.principal, now);
     let control = &admin.gateway.control;
@@ -211,17 +220,14 @@ async fn another_administrator(
     }
 }
 
-/// Whether whoever asks may make, and end, principals and credentials in a tenant. For the platform it gives the tenant's row, to be
-/// committed as it is: not when an administrator enrols meanwhile.
+/// Whether whoever asks may make, and end, principals and credentials in a tenant. Until the tenant has an administrator it gives
+/// the tenant's row, to be committed as it is: not when one enrols meanwhile.
 async fn seats(admin: &Admin, call: &Call<'_>, tenant: Option<TenantId>) -> Result<Option<ControlPut>, Failure> {
     let Some(tenant) = tenant else { return Ok(None) };
     let control = &admin.gateway.control;
     let known = control.standing::<TenantRow>(tenant.as_bytes()).await?.ok_or(Error::Missing("tenant"))?;
     may_seat(call.tenant, known.row.seated).map_err(Error::Denied)?;
-    Ok(match call.tenant {
-        None => Some(control.replace(&known, &known.row)?),
-        Some(_) => None,
-    })
+    if known.row.seated { Ok(None) } else { Ok(Some(control.replace(&known, &known.row)?)) }
 }
 
 /// The tenant that a new principal is to belong to: that of whoever asks, when it has one.

@@ -59,6 +59,10 @@ impl Work<'_> {
 
     /// A version more of a key, once, which wraps whatever survives; gives its number.
     async fn survivors_leave(&mut self, key: Standing<TenantKeyRow>) -> Result<u32, Error> {
+        let gateway = self.gateway;
+        // No other root key takes the place of the one that wraps the new version.
+        let _administering = gateway.keys.administering().await;
+        let key = self.key(key.row.id).await?;
         let DestructionState::Destroying { asked, answers, left } = self.known.row.state.clone() else {
             return Err(Error::Missing("a destruction that is under way"));
         };
@@ -102,8 +106,14 @@ impl Work<'_> {
     /// A provider is asked to destroy the versions before this one of a key that it was seen to hold.
     async fn destroy_older(&mut self, key: Standing<TenantKeyRow>, version: u32) -> Result<(), Error> {
         let DestructionState::Destroying { asked, answers, left } = self.known.row.state.clone() else { return Ok(()) };
-        self.gateway.keys.holds(&key.row).await?;
-        let answer = self.gateway.keys.destroy_before(&key.row, version).await?;
+        let mut older = key.row.versions.iter().filter(|older| older.number < version);
+        let answer = if older.all(|older| older.destroyed.is_some()) {
+            // A provider that has trimmed it further takes no earlier version.
+            "the versions before it were destroyed by another destruction".to_owned()
+        } else {
+            self.gateway.keys.holds(&key.row).await?;
+            self.gateway.keys.destroy_before(&key.row, version).await?
+        };
         let mut row = key.row.clone();
         row.destroy_before(version, now());
         let rows = vec![self.gateway.control.replace(&key, &row)?];

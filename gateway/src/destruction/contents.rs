@@ -39,13 +39,17 @@ pub(crate) async fn buckets_of(gateway: &Gateway, row: &DestructionRow) -> Resul
     }
 }
 
-/// Buckets of a tenant that are being destroyed, their keys staying: no key that stays may wrap theirs any more.
+/// Buckets of a tenant that are being destroyed, or were and have rows that stay, their keys staying: no key that stays may wrap
+/// theirs any more, and what wrapped them is gone.
 ///
 /// # Errors
 /// `Catalog` when destructions cannot be read.
 pub async fn doomed(gateway: &Gateway, tenant: TenantId) -> Result<Vec<BucketId>, Error> {
     let at_work = |row: &DestructionRow| {
-        matches!(row.state, DestructionState::Destroying { .. } | DestructionState::Removing { .. })
+        matches!(
+            row.state,
+            DestructionState::Destroying { .. } | DestructionState::Removing { .. } | DestructionState::Done { .. }
+        )
     };
     let wanted = |row: &DestructionRow| row.tenant == tenant && row.bucket.is_some() && at_work(row);
     let rows = gateway.control.rows(usize::MAX, wanted).await?;

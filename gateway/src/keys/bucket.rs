@@ -27,6 +27,8 @@ pub struct BucketKey {
     pub suite: Suite,
     /// Until when it may be used without its provider being asked again.
     pub until: Instant,
+    /// The reason that it is for alone, when some version of it is refused for that.
+    only: Option<Reason>,
     pub(super) bucket: BucketId,
     tenant: TenantId,
     /// Oldest first; never empty.
@@ -110,7 +112,11 @@ pub fn list_version(stored: &[u8]) -> u32 {
 
 impl BucketKey {
     /// Ready for use, once their providers have unwrapped the versions; the current one is not shut.
-    pub(super) fn open(stored: &[Stored<'_>], keys: Vec<Unwrapped>, until: Instant) -> Result<Self, SealError> {
+    pub(super) fn open(
+        stored: &[Stored<'_>],
+        keys: Vec<Unwrapped>,
+        (until, only): (Instant, Option<Reason>),
+    ) -> Result<Self, SealError> {
         let current = stored.last().filter(|_| stored.len() == keys.len()).ok_or(SealError::Malformed("bucket key"))?;
         let (mut versions, mut shut) = (Vec::new(), Vec::new());
         for (stored, key) in stored.iter().zip(keys) {
@@ -127,6 +133,7 @@ impl BucketKey {
             version: current.row.version,
             suite: current.suite,
             until,
+            only,
             bucket: current.bucket,
             tenant: current.tenant,
             versions,
@@ -181,6 +188,11 @@ impl BucketKey {
     pub fn pass_all(&self, reason: Reason) -> Result<(), Error> {
         let shut = self.shut.first().map_or(Ok(()), |(_, why)| Err(why.of_key()));
         shut.and_then(|()| self.versions.iter().try_for_each(|version| version.gates.pass(reason)))
+    }
+
+    /// Whether it is for this reason.
+    pub(super) fn serves(&self, reason: Reason) -> bool {
+        self.only.is_none_or(|only| only == reason)
     }
 
     /// Whether it may be used without its provider being asked, for some reason at least.
@@ -308,6 +320,7 @@ impl BucketKey {
             version: u32::try_from(keys.len()).unwrap(),
             suite,
             until: Instant::now() + std::time::Duration::from_secs(300),
+            only: None,
             shut: Vec::new(),
             tenant: TenantId::from_bytes([2; 16]),
             bucket: BucketId::from_bytes([3; 16]),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use policy::id::BucketId;
+use policy::reason::Reason;
 
 use super::bucket::BucketKey;
 use crate::error::Error;
@@ -28,22 +29,22 @@ impl BucketKeys {
     }
 
     /// A key that was unwrapped a moment ago and may still be used, of this version or a later one.
-    pub(super) fn get(&self, bucket: BucketId, at_least: u32) -> Option<Arc<BucketKey>> {
+    pub(super) fn get(&self, bucket: BucketId, at_least: u32, reason: Reason) -> Option<Arc<BucketKey>> {
         let keys = self.keys();
         let key = keys.get(&bucket)?;
-        (key.version >= at_least && key.is_fresh(Instant::now())).then(|| Arc::clone(key))
+        (key.version >= at_least && key.serves(reason) && key.is_fresh(Instant::now())).then(|| Arc::clone(key))
     }
 
     /// Unwraps a key, unless somebody did while this one waited for its turn.
     pub(super) async fn load(
         &self,
         bucket: BucketId,
-        at_least: u32,
+        (at_least, reason): (u32, Reason),
         unwrap: impl Future<Output = Result<BucketKey, Error>>,
     ) -> Result<Arc<BucketKey>, Error> {
         let turn = self.turn(bucket);
         let _mine = turn.lock().await;
-        if let Some(key) = self.get(bucket, at_least) {
+        if let Some(key) = self.get(bucket, at_least, reason) {
             return Ok(key);
         }
         let key = Arc::new(unwrap.await?);
@@ -99,7 +100,7 @@ mod tests {
             let (keys, key) = (BucketKeys::default(), Arc::new(BucketKey::for_tests_until(until)));
             let (held, bucket) = (Arc::downgrade(&key), key.bucket);
             keys.remember(bucket, key);
-            assert_eq!(keys.get(bucket, 1).is_some(), kept);
+            assert_eq!(keys.get(bucket, 1, Reason::CustomerRequest).is_some(), kept);
             keys.forget_expired();
             assert_eq!(held.upgrade().is_some(), kept, "nobody keeps it");
         }
@@ -110,7 +111,7 @@ mod tests {
         let (keys, asked) = (BucketKeys::default(), AtomicUsize::new(0));
         let bucket = BucketKey::for_tests().bucket;
         let load = || {
-            keys.load(bucket, 1, async {
+            keys.load(bucket, (1, Reason::CustomerRequest), async {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 Ok(BucketKey::for_tests())
@@ -125,8 +126,8 @@ mod tests {
     async fn one_that_fails_is_tried_by_the_next() {
         let (keys, key) = (BucketKeys::default(), BucketKey::for_tests());
         let bucket = key.bucket;
-        assert!(keys.load(bucket, 1, async { Err(Error::Missing("it")) }).await.is_err());
-        assert!(keys.load(bucket, 1, async { Ok(key) }).await.is_ok());
-        assert!(keys.get(bucket, 1).is_some());
+        assert!(keys.load(bucket, (1, Reason::CustomerRequest), async { Err(Error::Missing("it")) }).await.is_err());
+        assert!(keys.load(bucket, (1, Reason::CustomerRequest), async { Ok(key) }).await.is_ok());
+        assert!(keys.get(bucket, 1, Reason::CustomerRequest).is_some());
     }
 }

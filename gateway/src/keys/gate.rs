@@ -14,7 +14,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use crate::error::Error;
 
 /// What a gate stands before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Behind {
     /// All that hangs on a tenant key.
     Key(KeyId),
@@ -42,6 +42,8 @@ pub struct Gate {
 #[must_use = "the gates may close once it is dropped"]
 pub struct Held {
     _commits: [OwnedRwLockReadGuard<()>; 2],
+    /// So that they are not forgotten meanwhile.
+    _gates: Gates,
 }
 
 /// A commit behind many gates, each held once.
@@ -49,6 +51,7 @@ pub struct Held {
 #[must_use = "the gates may close once it is dropped"]
 pub struct HeldAll {
     _commits: Vec<OwnedRwLockReadGuard<()>>,
+    _gates: Vec<Arc<Gate>>,
 }
 
 /// A suspension, or another policy, that is being committed: commits behind the gate wait for it.
@@ -113,11 +116,18 @@ impl Gates {
     /// Asks before a commit behind them, and keeps them open until it is made.
     ///
     /// # Errors
-    /// As [`Self::pass`].
+    /// As [`Self::pass`], and `KeyRetired` when the key has another policy by now: it is to be read anew.
     pub async fn hold(&self, reason: Reason) -> Result<Held, Error> {
         let key = Arc::clone(&self.key.commits).read_owned().await;
         let bucket = Arc::clone(&self.bucket.commits).read_owned().await;
-        self.pass(reason).map(|()| Held { _commits: [key, bucket] })
+        self.pass(reason)?;
+        self.are_those_that_stand()?;
+        Ok(Held { _commits: [key, bucket], _gates: self.clone() })
+    }
+
+    /// Whoever closes a gate from now on closes the one in the place of a retired one: a commit must hold that.
+    fn are_those_that_stand(&self) -> Result<(), Error> {
+        if self.stand() { Ok(()) } else { Err(Error::KeyRetired) }
     }
 
     /// As [`Self::hold`], of many; a gate that stands before several is held once, for whoever waits to close it holds back
@@ -132,12 +142,18 @@ impl Gates {
                 gates.push(gate);
             }
         }
+        // In the order in which those that close many do.
+        gates.sort_by_key(|gate| gate.behind);
         let mut commits = Vec::with_capacity(gates.len());
         for gate in gates {
             commits.push(Arc::clone(&gate.commits).read_owned().await);
         }
-        all.iter().try_for_each(|gates| gates.pass(reason))?;
-        Ok(HeldAll { _commits: commits })
+        for gates in all {
+            gates.pass(reason)?;
+            gates.are_those_that_stand()?;
+        }
+        let gates = all.iter().flat_map(|gates| [Arc::clone(&gates.key), Arc::clone(&gates.bucket)]).collect();
+        Ok(HeldAll { _commits: commits, _gates: gates })
     }
 
     /// Whether a key behind them may be used without being read anew.
@@ -248,7 +264,8 @@ mod tests {
         let refused: Reasons = [Reason::Emergency].into_iter().collect();
         open.retire(open.closing(KEY).await, refused);
         assert!(matches!(before.pass(Reason::Emergency), Err(Error::Denied(_))) && before.pass(ASKED).is_ok());
-        assert!(!before.stand() && before.hold(ASKED).await.is_ok() && before.hold(Reason::Emergency).await.is_err());
+        assert!(!before.stand() && matches!(before.hold(ASKED).await, Err(Error::KeyRetired)));
+        assert!(before.hold(Reason::Emergency).await.is_err() && Gates::hold_all(&[&before], ASKED).await.is_err());
         let after = Gates { refused, ..gates(&open) };
         assert!(after.stand() && after.pass(ASKED).is_ok() && after.pass(Reason::Emergency).is_err());
         open.retire(open.closing(KEY).await, Reasons::default());

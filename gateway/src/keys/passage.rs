@@ -49,6 +49,9 @@ impl Gateway {
     }
 }
 
+/// How often the policy of a key may be changed while one commit waits for it.
+const RENEWALS: usize = 3;
+
 /// Puts on record that a provider was asked to unwrap something, why, and what came of it: before anything that it gave is
 /// used.
 pub(super) async fn on_record(
@@ -135,12 +138,13 @@ impl Passage {
                 return Err(Error::AccessOver);
             }
         }
-        let until = {
+        let fresh = {
             let (gates, until) = &*self.now();
             gates.pass(self.reason)?;
-            *until
+            // Behind a retired gate nobody would be told of what comes after.
+            gates.stand() && Instant::now() < *until
         };
-        if Instant::now() < until { Ok(()) } else { self.renew().await }
+        if fresh { Ok(()) } else { self.renew().await }
     }
 
     /// Asks before a commit of something that hangs on it, and keeps the gates open until it is made.
@@ -148,15 +152,21 @@ impl Passage {
     /// # Errors
     /// As [`Self::pass`].
     pub async fn hold(&self) -> Result<super::Held, Error> {
-        self.pass().await?;
-        let gates = self.now().0.clone();
-        gates.hold(self.reason).await
+        for _ in 0..RENEWALS {
+            self.pass().await?;
+            let gates = self.now().0.clone();
+            match gates.hold(self.reason).await {
+                Err(Error::KeyRetired) => {}
+                other => return other,
+            }
+        }
+        Err(Error::KeyRetired)
     }
 
     async fn renew(&self) -> Result<(), Error> {
         let purpose = Purpose { reason: self.reason, request: Some(&self.request), recorder: &self.recorder };
         let key = self.keys.bucket_key_now(&self.bucket, purpose).await?;
-        key.pass(self.version, self.reason)?;
+        key.pass(self.version, self.reason).map_err(|error| purpose.told(error))?;
         // A version that is not there any more has left all that hung on it to the one that is.
         let gates = key.gates_of(self.version).or_else(|_| key.gates())?.clone();
         gates.pass(self.reason)?;

@@ -5,6 +5,7 @@
 //! read at each use, so that tenants come and go without a restart.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::seal::wrap::WrapContext;
 const KIND: ProviderKind = ProviderKind::Hyok;
 /// How long an unwrapped bucket key is kept.
 const KEEPS: Duration = Duration::from_secs(30);
+
+/// How long its file is waited for.
+const READ_TIME: Duration = Duration::from_secs(4);
 
 /// A provider and what it was made from.
 type Known = (OpenBaoOptions, Arc<dyn KeyProvider>);
@@ -50,8 +54,9 @@ impl Directory {
     pub async fn of(&self, tenant: &TenantRow) -> Result<Arc<dyn KeyProvider>, ProviderError> {
         // A name of a tenant is a name of a file: it has no separators and begins with a letter or digit.
         let path = self.path.join(format!("{}.toml", tenant.name));
-        let options = tokio::task::spawn_blocking(move || read(&path)).await;
-        let options = options.map_err(|error| KIND.unavailable(error.to_string()))??;
+        let read = tokio::time::timeout(READ_TIME, tokio::task::spawn_blocking(move || read(&path))).await;
+        let read = read.map_err(|_| KIND.unavailable("the disk of its file does not answer"))?;
+        let options = read.map_err(|error| KIND.unavailable(error.to_string()))??;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, provider)) = known.get(&tenant.id).filter(|(same, _)| *same == options) {
             return Ok(Arc::clone(provider));
@@ -64,6 +69,13 @@ impl Directory {
 
 fn read(path: &std::path::Path) -> Result<OpenBaoOptions, ProviderError> {
     let told = |why: String| KIND.unavailable(format!("the file {}: {why}", path.display()));
+    // Whoever writes it names a file whose content is sent as a token.
+    for place in [Some(path), path.parent()].into_iter().flatten() {
+        let mode = std::fs::metadata(place).map_or(0, |known| known.permissions().mode());
+        if mode & 0o022 != 0 {
+            return Err(told(format!("{} may be written by others than its owner", place.display())));
+        }
+    }
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ProviderError::Unknown(KIND)),
         other => other.map_err(|error| told(error.to_string()))?,

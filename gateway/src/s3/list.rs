@@ -98,6 +98,10 @@ async fn answer(
     call: &Call,
     document: impl Future<Output = Result<Bytes, Error>>,
 ) -> Result<(), Error> {
+    // What its key refuses is on record as refused.
+    if let Some(bucket) = &call.admitted.bucket {
+        gateway.keys.bucket_key(bucket, call.purpose(gateway)).await?;
+    }
     let record = call.context.record(&gateway.recorder, 200, None);
     let (recorded, document) = futures::join!(record, document);
     recorded?;
@@ -146,7 +150,7 @@ async fn rows(
             ListItem::Object(ListedObject { name, version, size, modified, list_values }) => {
                 if list_version(list_values) != passed {
                     passed = list_version(list_values);
-                    key.pass(passed, call.context.reason())?;
+                    key.pass(passed, call.context.reason()).map_err(|error| call.purpose(gateway).told(error))?;
                 }
                 let values = opener
                     .open(name.as_bytes(), version, size, modified.0, list_values)

@@ -108,7 +108,9 @@ async fn anew(
         open(bucket, bucket_key, name, version, (inline, passage))
     };
     let object = prove().map_err(|error| refused(bucket, error))?;
-    gateway.opened.insert(name.as_bytes(), bucket_key, &object.version);
+    if call.context.access().is_none() {
+        gateway.opened.insert(name.as_bytes(), bucket_key, &object.version);
+    }
     Ok(Some(object))
 }
 

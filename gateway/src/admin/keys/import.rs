@@ -1,5 +1,7 @@
 //! Keys that a tenant brings (BYOK): it wraps them to a public key that is published here, once for each key.
 
+use std::sync::Arc;
+
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::StatusCode;
 use policy::id::TransportId;
@@ -45,6 +47,8 @@ pub(in crate::admin) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Ou
             "methods": [TransportMethod::RsaAesKwp], "provider": provider.name() });
         return Ok(Outcome::answer(answer));
     }
+    let turn = Arc::clone(&admin.importing).try_lock_owned();
+    let turn = turn.map_err(|_| conflict("another transport key is being made: try again in a second"))?;
     let now = now();
     let waits = |row: &TransportRow| row.tenant == tenant && !row.sealed.is_empty() && now < row.until;
     if admin.gateway.control.rows(WAITING_MAX, waits).await?.len() >= WAITING_MAX {
@@ -63,6 +67,7 @@ pub(in crate::admin) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Ou
         "provider": provider.name() });
     Ok(Outcome {
         subject: Some(format!("transport key {id}")),
+        _turn: Some(turn),
         ..Outcome::rows(vec![admin.gateway.control.create(&row)?], answer)
     })
 }

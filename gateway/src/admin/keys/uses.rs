@@ -49,7 +49,7 @@ pub(in crate::admin) async fn alias(admin: &Admin, call: &Call<'_>) -> Result<Ou
     let before = standing(admin, known.row.tenant, alias).await?;
     let before = match before {
         None => {
-            if aliases(admin, known.row.tenant).await?.len() >= ALIASES_MAX {
+            if aliases(admin, known.row.tenant).await?.values().map(Vec::len).sum::<usize>() >= ALIASES_MAX {
                 let why = format!("the keys of the tenant have {ALIASES_MAX} other names, and may not have more");
                 return Err(Failure::new(StatusCode::CONFLICT, why));
             }
