@@ -14,16 +14,12 @@ use http::header::{ALLOW, USER_AGENT};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
-use policy::decide::{Denial, decide};
-use policy::id::{AccessKeyId, KeyId, PrincipalId, TenantId};
-use policy::name::BucketName;
+use policy::decide::decide;
 use policy::operation::{AdminOperation, Operation};
-use policy::reason::Reasons;
 use policy::time::UtcMillis;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use storage::catalog::rocks::RocksCatalog;
-use storage::catalog::{BucketUpdate, Change, Commit, CommitError, ControlPut};
+use storage::catalog::{Change, Commit, CommitError};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -32,12 +28,10 @@ use crate::accept::{Answer, NO_HOST, names_its_host};
 use crate::bootstrap::FirstSecret;
 use crate::clock;
 use crate::context::{Admitted, RequestContext};
-use crate::control::TenantKeyRow;
 use crate::erasure::Gone;
 use crate::error::Error;
 use crate::gateway::Gateway;
-use crate::keys::{Behind, Held, Suspending};
-use crate::provider::ProviderError;
+use crate::keys::{Behind, Suspending};
 use crate::seal::key::random;
 use crate::stack::{no_record, record_malformed};
 
@@ -46,9 +40,12 @@ mod accounts;
 mod approvals;
 mod audit;
 mod auth;
+mod call;
 mod destructions;
+mod failure;
 mod keys;
 mod ledger;
+mod outcome;
 mod persons;
 pub mod reseatings;
 mod rotations;
@@ -57,7 +54,9 @@ pub mod signing;
 
 use audit::chain::Chains;
 use auth::Nonces;
-use destructions::Still;
+use call::{Call, named};
+use failure::Failure;
+use outcome::{Outcome, Then};
 
 /// Largest JSON document.
 const BODY_MAX: usize = 64 << 10;
@@ -85,142 +84,6 @@ pub struct Admin {
 /// The address of whoever asks.
 #[derive(Debug, Clone, Copy)]
 struct Peer(IpAddr);
-
-/// An API request was refused or failed.
-#[derive(Debug)]
-struct Failure {
-    status: StatusCode,
-    message: String,
-    /// Methods that the resource has, where another was asked for.
-    allow: Option<String>,
-    /// The rule that decided behind the first decision.
-    denial: Option<Box<Denial>>,
-    /// The tenant in whose log it is, where that is not of whoever asks.
-    log: Option<TenantId>,
-}
-
-impl Failure {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), allow: None, denial: None, log: None }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        use storage::catalog::{CommitError, Refusal};
-        match &error {
-            Error::Commit(CommitError::Refused(Refusal::Exists)) => {
-                Self::new(StatusCode::CONFLICT, "it exists already")
-            }
-            Error::Commit(CommitError::Refused(Refusal::Changed)) => {
-                Self::new(StatusCode::CONFLICT, "it was changed meanwhile: look at it, and try again")
-            }
-            Error::Commit(
-                CommitError::Refused(Refusal::Full | Refusal::Busy) | CommitError::Stopped | CommitError::Poisoned(_),
-            )
-            | Error::Stalled => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            Error::Commit(CommitError::Refused(refusal)) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
-            Error::KeySuspended(_) => Self::new(
-                StatusCode::CONFLICT,
-                "the tenant key is suspended: resume it first; or it is to be destroyed",
-            ),
-            Error::BucketClosed(_) => {
-                Self::new(StatusCode::CONFLICT, "the bucket is to be destroyed: cancel that first")
-            }
-            Error::KeyDestroyed(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
-            Error::Denied(denial) => {
-                Self { denial: Some(Box::new(denial.clone())), ..Self::new(StatusCode::FORBIDDEN, denial.message()) }
-            }
-            Error::Provider(ProviderError::Unavailable { .. }) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            }
-            Error::Provider(ProviderError::Refused { .. } | ProviderError::Unknown(_)) => {
-                Self::new(StatusCode::CONFLICT, error.to_string())
-            }
-            _ => {
-                tracing::error!(%error, "an admin request failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
-            }
-        }
-    }
-}
-
-/// What an API request does when it is permitted: rows to commit with its record, and the answer.
-#[derive(Default)]
-struct Outcome {
-    rows: Vec<ControlPut>,
-    buckets: Vec<BucketUpdate>,
-    /// The key that it is about.
-    key: Option<(KeyId, u32)>,
-    /// The bucket that it is about.
-    bucket: Option<BucketName>,
-    /// What else it is about: the id of a destruction.
-    subject: Option<String>,
-    /// The tenant in whose log its record is, where that is not of whoever asks.
-    log: Option<TenantId>,
-    then: Then,
-    /// What must still hold when its gates are held.
-    still: Option<Box<Still>>,
-    /// A key that was made at a provider, to be destroyed there when it is not committed.
-    made: Option<Box<TenantKeyRow>>,
-    /// Held until it is committed.
-    _turn: Option<tokio::sync::OwnedMutexGuard<()>>,
-    answer: Value,
-}
-
-/// What follows from a commit in this process.
-#[derive(Default)]
-enum Then {
-    #[default]
-    Nothing,
-    /// Accounts are read anew.
-    ForgetAccounts,
-    /// Nothing is opened or sealed behind these gates any more.
-    Close(Vec<Behind>),
-    /// A tenant key has another policy.
-    Refuse(KeyId, Reasons),
-    /// There are envelopes to wrap anew.
-    Rewrap {
-        /// Until it is committed a suspension waits.
-        _held: Option<Held>,
-    },
-}
-
-impl Outcome {
-    fn answer(answer: Value) -> Self {
-        Self { answer, ..Self::default() }
-    }
-
-    fn rows(rows: Vec<ControlPut>, answer: Value) -> Self {
-        Self { rows, answer, ..Self::default() }
-    }
-}
-
-/// One call: the path behind `/v1/`, the query and the JSON body, and for which tenant it is permitted.
-struct Call<'a> {
-    path: Vec<&'a str>,
-    query: &'a str,
-    body: Value,
-    tenant: Option<TenantId>,
-    principal: PrincipalId,
-    access_key: &'a AccessKeyId,
-}
-
-/// A value that is a text which stands for something. No other shape is taken for it.
-fn named<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    value.is_string().then(|| serde_json::from_value(value.clone()).ok()).flatten()
-}
-
-impl Call<'_> {
-    fn text(&self, field: &str) -> Result<&str, Failure> {
-        let text = self.body.get(field).and_then(Value::as_str);
-        text.ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST, format!("the field {field:?} is missing or no text")))
-    }
-
-    fn query(&self, name: &str) -> Option<String> {
-        signing::query_pairs(self.query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-}
 
 impl Admin {
     /// The admin side of a gateway, which takes requests that were signed at `opened`, a whole second, or later,
@@ -440,6 +303,7 @@ impl Admin {
             still.holds(self).await?;
         }
         let committed = self.gateway.catalog.commit(Commit { change, record: Some(record) }).await;
+        drop(outcome.turn);
         if let (Err(CommitError::Refused(_)), Some(made)) = (&committed, &outcome.made) {
             self.gateway.keys.unmake(made).await;
         }

@@ -62,6 +62,8 @@ pub struct KeyRing {
     ttl: Duration,
 }
 
+/// How often a tenant key may be rotated, or get another policy, while a bucket key is wrapped by it.
+const ROTATIONS: usize = 5;
 /// Of a key that is not all there: its other versions are asked for again so soon.
 const PARTLY: Duration = Duration::from_secs(1);
 
@@ -194,13 +196,14 @@ impl KeyRing {
         under: KeyId,
         reason: Reason,
     ) -> Result<(WrappedKey, Held), Error> {
-        loop {
+        for _ in 0..ROTATIONS {
             let made = self.wrapped_once(place, (id, version), under, reason).await?;
             // What was made under a version that is not the last one any more may never be committed: it may be destroyed.
             if let Some(made) = made {
                 return Ok(made);
             }
         }
+        Err(Error::KeyRetired)
     }
 
     async fn wrapped_once(

@@ -8,14 +8,13 @@ use policy::time::UtcMillis;
 use serde_json::{Value, json};
 
 use super::accounts::{bad, tenant_id};
-use super::approvals::{EXPIRES_DAYS, asking, conflict, signed, words};
-use super::keys::{of_tenant, shortened};
+use super::approvals::{EXPIRES_DAYS, asking, conflict, named_in_path, signed, with_document, words};
+use super::keys::of_tenant;
 use super::{Admin, Call, Failure, Outcome, Then, named};
 use crate::access::{HOURS, REASONS, REQUEST, Request};
 use crate::approval::{Asked, DAY_MS, Named, digest_of};
 use crate::clock::{now, rfc3339};
 use crate::control::{AccessRow, AccessState, Bucket, Standing, TenantKeyRow, TenantRow};
-use crate::destruction::certificate::Approved;
 use crate::error::Error;
 use crate::keys::Behind;
 use crate::seal::key::random;
@@ -118,24 +117,11 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 /// One with its request and its signatures.
 pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let row = access(admin, call).await?.row;
-    let mut answer = shown(&row);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("document".to_owned(), json!(row.asked.document));
-        let approvals: Vec<Approved> = row.asked.approvals.iter().map(Into::into).collect();
-        fields.insert("approvals".to_owned(), json!(approvals));
-    }
-    Ok(Outcome::answer(answer))
+    Ok(Outcome::answer(with_document(shown(&row), &row.asked)))
 }
 
 async fn access(admin: &Admin, call: &Call<'_>) -> Result<Standing<AccessRow>, Failure> {
-    let named = call.path.get(1).copied().unwrap_or("");
-    let known = match named.parse::<AccessId>() {
-        Ok(id) => admin.gateway.control.standing::<AccessRow>(id.as_bytes()).await?,
-        Err(_) => None,
-    };
-    known
-        .filter(|known| call.tenant.is_none_or(|tenant| known.row.tenant == tenant))
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("there is no access {:?}", shortened(named))))
+    named_in_path(admin, call, "there is no access", |row: &AccessRow| row.tenant).await
 }
 
 /// Whoever would be refused at each read is told before two persons sign for it, and no more than that.

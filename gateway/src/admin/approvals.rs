@@ -1,13 +1,16 @@
 //! What every request has that two persons must sign: whoever signs, its key, its words.
 
 use http::StatusCode;
-use serde_json::json;
+use policy::id::{DestructionId, TenantId};
+use serde_json::{Value, json};
 
 use super::accounts::bad;
+use super::keys::shortened;
 use super::{Admin, Call, Failure, Outcome};
 use crate::approval::{Asked, is_approval_key, is_plain};
 use crate::clock::now;
-use crate::control::{ApprovalKey, PrincipalRow, Standing};
+use crate::control::{ApprovalKey, ControlRow, PrincipalRow, Standing};
+use crate::destruction::certificate::Approved;
 use crate::error::Error;
 
 /// Characters of a reason or a basis.
@@ -67,6 +70,36 @@ pub(super) async fn signed(admin: &Admin, call: &Call<'_>, asked: &Asked, trial:
         next.verify(person.tenant, known).map_err(conflict)?;
     }
     Ok(next)
+}
+
+/// The request that a path names, of the tenant of whoever asks; the platform sees all.
+///
+/// # Errors
+/// 404: `missing` says what there is not.
+pub(super) async fn named_in_path<R: ControlRow>(
+    admin: &Admin,
+    call: &Call<'_>,
+    missing: &str,
+    tenant: impl Fn(&R) -> TenantId,
+) -> Result<Standing<R>, Failure> {
+    let named = call.path.get(1).copied().unwrap_or("");
+    // Ids of all kinds are written alike.
+    let known = match named.parse::<DestructionId>() {
+        Ok(id) => admin.gateway.control.standing::<R>(id.as_bytes()).await?,
+        Err(_) => None,
+    };
+    let known = known.filter(|known| call.tenant.is_none_or(|own| tenant(&known.row) == own));
+    known.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("{missing} {:?}", shortened(named))))
+}
+
+/// An answer with the request that it is about, byte for byte, and its signatures.
+pub(super) fn with_document(mut answer: Value, asked: &Asked) -> Value {
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("document".to_owned(), json!(asked.document));
+        let approvals: Vec<Approved> = asked.approvals.iter().map(Into::into).collect();
+        fields.insert("approvals".to_owned(), json!(approvals));
+    }
+    answer
 }
 
 pub(super) fn conflict(why: impl Into<String>) -> Failure {

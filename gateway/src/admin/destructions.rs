@@ -1,19 +1,17 @@
 //! Destructions of tenant keys, as two key administrators of a tenant bring them about.
 
-use http::StatusCode;
 use policy::id::{DestructionId, KeyId, TenantId};
 use policy::time::UtcMillis;
 use serde_json::{Value, json};
 use storage::catalog::{BucketRow, BucketUpdate};
 
 use super::accounts::bad;
-use super::approvals::{EXPIRES_DAYS, asking, conflict, signed, words};
-use super::keys::{of_tenant, shortened, tenant};
+use super::approvals::{EXPIRES_DAYS, asking, conflict, named_in_path, signed, with_document, words};
+use super::keys::{of_tenant, tenant};
 use super::{Admin, Call, Failure, Outcome, Then};
 use crate::approval::{Asked, DAY_MS, Named, digest_of};
 use crate::clock::{now, rfc3339};
 use crate::control::{Bucket, DestructionRow, DestructionState, KeyState, Standing, TenantKeyRow};
-use crate::destruction::certificate::Approved;
 use crate::destruction::{REQUEST, Request, WAITING_DAYS};
 use crate::error::Error;
 use crate::keys::Behind;
@@ -76,7 +74,7 @@ async fn room(admin: &Admin, tenant: TenantId) -> Result<(), Failure> {
         return Ok(());
     }
     let why = format!("{OPEN_MAX} requests wait for an approval: have them approved, or cancel some");
-    Err(Failure::new(StatusCode::CONFLICT, why))
+    Err(conflict(why))
 }
 
 /// A signature under a request. With the second one it is approved: the keys open nothing from then on.
@@ -160,10 +158,10 @@ pub(super) async fn cancel(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fa
             }
         }
         DestructionState::Destroying { .. } | DestructionState::Removing { .. } | DestructionState::Done { .. } => {
-            return Err(Failure::new(StatusCode::CONFLICT, "it is too late: the keys are being destroyed, or are"));
+            return Err(conflict("it is too late: the keys are being destroyed, or are"));
         }
         DestructionState::Cancelled { .. } => {
-            return Err(Failure::new(StatusCode::CONFLICT, "it was cancelled before"));
+            return Err(conflict("it was cancelled before"));
         }
     }
     let state = DestructionState::Cancelled { by: person.id, at: now() };
@@ -187,27 +185,15 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 /// One with its request, its signatures and its certificate.
 pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let row = destruction(admin, call).await?.row;
-    let mut answer = shown(&row);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("document".to_owned(), json!(row.asked.document));
-        let approvals: Vec<Approved> = row.asked.approvals.iter().map(Into::into).collect();
-        fields.insert("approvals".to_owned(), json!(approvals));
-        if let DestructionState::Done { certificate, .. } = &row.state {
-            fields.insert("certificate".to_owned(), json!(certificate));
-        }
+    let mut answer = with_document(shown(&row), &row.asked);
+    if let (DestructionState::Done { certificate, .. }, Some(fields)) = (&row.state, answer.as_object_mut()) {
+        fields.insert("certificate".to_owned(), json!(certificate));
     }
     Ok(Outcome::answer(answer))
 }
 
 async fn destruction(admin: &Admin, call: &Call<'_>) -> Result<Standing<DestructionRow>, Failure> {
-    let (tenant, named) = (tenant(call)?, call.path.get(1).copied().unwrap_or(""));
-    let known = match named.parse::<DestructionId>() {
-        Ok(id) => admin.gateway.control.standing::<DestructionRow>(id.as_bytes()).await?,
-        Err(_) => None,
-    };
-    known.filter(|known| known.row.tenant == tenant).ok_or_else(|| {
-        Failure::new(StatusCode::NOT_FOUND, format!("the tenant has no destruction {:?}", shortened(named)))
-    })
+    named_in_path(admin, call, "the tenant has no destruction", |row: &DestructionRow| row.tenant).await
 }
 
 fn waiting_days(admin: &Admin, call: &Call<'_>) -> Result<u32, Failure> {

@@ -41,11 +41,17 @@ pub(super) async fn made(
     call: &Call<'_>,
     (tenant, name, role): (Option<TenantId>, &str, Role),
 ) -> Result<PrincipalRow, Failure> {
-    let same = |row: &PrincipalRow| row.tenant == tenant && row.name == name;
-    if !admin.gateway.control.rows::<PrincipalRow>(1, same).await?.is_empty() {
-        return Err(conflict(format!("there is a principal {name} already")));
-    }
+    name_is_free(admin, tenant, name).await?;
     Ok(new_principal(tenant, name, role, Some(call.principal), now())?)
+}
+
+/// Whether nobody of the tenant, or of the platform, has a name.
+pub(super) async fn name_is_free(admin: &Admin, tenant: Option<TenantId>, name: &str) -> Result<(), Failure> {
+    let same = |row: &PrincipalRow| row.tenant == tenant && row.name == name;
+    match admin.gateway.control.rows::<PrincipalRow>(1, same).await?.is_empty() {
+        true => Ok(()),
+        false => Err(conflict(format!("there is a principal {name} already"))),
+    }
 }
 
 /// A new principal and its invitation.
@@ -103,7 +109,7 @@ pub(super) async fn enrol(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
 }
 
 /// A tenant has its first administrator: credentials that the platform has seen serve no longer, but for those that the
-/// administrator keeps; invitations of the platform never. Gives the principals that there are, for it to look at.
+/// administrator keeps; invitations of the platform never. Gives the principals that there were, for it to look at.
 async fn seat(
     admin: &Admin,
     (tenant, keep): (TenantId, bool),
@@ -111,11 +117,11 @@ async fn seat(
 ) -> Result<(Vec<ControlPut>, Vec<PrincipalRow>), Failure> {
     let control = &admin.gateway.control;
     let known = control.standing::<TenantRow>(tenant.as_bytes()).await?.ok_or(Error::Missing("tenant"))?;
+    if known.row.seated {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let others = |row: &PrincipalRow| row.tenant == Some(tenant) && row.id != first.id && row.active;
     let others = control.rows(LIST_MAX, others).await?;
-    if known.row.seated {
-        return Ok((Vec::new(), others));
-    }
     let mut rows = vec![control.replace(&known, &TenantRow { seated: true, ..known.row.clone() })?];
     // Of the first administrator itself none is kept: whoever made it may have one.
     let ends = |row: &CredentialRow| {

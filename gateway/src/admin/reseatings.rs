@@ -1,7 +1,6 @@
 //! A tenant whose administrators are lost is given another: two persons of the platform sign, three days pass in which the tenant may
 //! call it off, and all of it is in the tenant's own log (SECURITY.md rule 20).
 
-use http::StatusCode;
 use policy::id::ReseatingId;
 use policy::principal::Role;
 use policy::time::UtcMillis;
@@ -9,14 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::accounts::{name_of, tenant_id};
-use super::approvals::{EXPIRES_DAYS, asking, conflict, signed, words};
-use super::keys::{of_tenant, shortened};
-use super::persons::{invited, made};
+use super::approvals::{EXPIRES_DAYS, asking, conflict, named_in_path, signed, with_document, words};
+use super::keys::of_tenant;
+use super::persons::{invited, made, name_is_free};
 use super::{Admin, Call, Failure, Outcome};
 use crate::approval::{Asked, DAY_MS, Named, digest_of};
 use crate::clock::{now, rfc3339};
 use crate::control::{PrincipalRow, ReseatingRow, ReseatingState, Standing, TenantRow};
-use crate::destruction::certificate::Approved;
 use crate::error::Error;
 use crate::seal::key::random;
 
@@ -55,12 +53,13 @@ pub struct Request {
 
 /// Writes the request down, to be signed by whoever asks.
 pub(super) async fn request(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let tenant = of_tenant(admin, tenant_id(admin, call.text("tenant")?).await?).await?.row;
-    let log = Some(tenant.id);
-    asked(admin, call, tenant).await.map_err(|failure| Failure { log, ..failure })
+    let known = of_tenant(admin, tenant_id(admin, call.text("tenant")?).await?).await?;
+    let log = Some(known.row.id);
+    asked(admin, call, &known).await.map_err(|failure| Failure { log, ..failure })
 }
 
-async fn asked(admin: &Admin, call: &Call<'_>, tenant: TenantRow) -> Result<Outcome, Failure> {
+async fn asked(admin: &Admin, call: &Call<'_>, known: &Standing<TenantRow>) -> Result<Outcome, Failure> {
+    let tenant = &known.row;
     if !tenant.seated {
         return Err(conflict("the tenant has had no administrator of its own: gotgan tenant invite"));
     }
@@ -70,6 +69,8 @@ async fn asked(admin: &Admin, call: &Call<'_>, tenant: TenantRow) -> Result<Outc
     if !admin.gateway.control.rows(1, open).await?.is_empty() {
         return Err(conflict("one is under way already: gotgan tenant reseatings"));
     }
+    // Now rather than when three days are over.
+    name_is_free(admin, Some(tenant.id), name).await?;
     let person = asking(admin, call).await?.row;
     let id = ReseatingId::time_ordered(now.0, random().map_err(Error::from)?);
     let request = Request {
@@ -87,7 +88,9 @@ async fn asked(admin: &Admin, call: &Call<'_>, tenant: TenantRow) -> Result<Outc
     let document = serde_json::to_string(&request).map_err(|e| Error::Corrupt(e.to_string()))?;
     let (asked, state) = (Asked::new(document, person.id, now), ReseatingState::Requested);
     let row = ReseatingRow { id, tenant: tenant.id, name: name.to_owned(), asked, state };
-    let rows = vec![admin.gateway.control.create(&row)?];
+    // The tenant's row as it is: of two that are asked for at once one is refused.
+    let control = &admin.gateway.control;
+    let rows = vec![control.create(&row)?, control.replace(known, tenant)?];
     Ok(about(&row, Outcome::rows(rows, shown(&row))))
 }
 
@@ -148,24 +151,11 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 /// One with its request and its signatures.
 pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let row = reseating(admin, call).await?.row;
-    let mut answer = shown(&row);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("document".to_owned(), json!(row.asked.document));
-        let approvals: Vec<Approved> = row.asked.approvals.iter().map(Into::into).collect();
-        fields.insert("approvals".to_owned(), json!(approvals));
-    }
-    Ok(Outcome::answer(answer))
+    Ok(Outcome::answer(with_document(shown(&row), &row.asked)))
 }
 
 async fn reseating(admin: &Admin, call: &Call<'_>) -> Result<Standing<ReseatingRow>, Failure> {
-    let named = call.path.get(1).copied().unwrap_or("");
-    let known = match named.parse::<ReseatingId>() {
-        Ok(id) => admin.gateway.control.standing::<ReseatingRow>(id.as_bytes()).await?,
-        Err(_) => None,
-    };
-    known
-        .filter(|known| call.tenant.is_none_or(|tenant| known.row.tenant == tenant))
-        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, format!("there is no re-seating {:?}", shortened(named))))
+    named_in_path(admin, call, "there is no re-seating", |row: &ReseatingRow| row.tenant).await
 }
 
 /// Its record is the tenant's.

@@ -126,6 +126,30 @@ impl ControlState {
         Ok(Some(self.proved(kind, id, &stored)?.to_vec()))
     }
 
+    /// As [`Self::content`], to be changed: the content, and the row as it stands.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn content_standing(&self, kind: ControlKind, id: &[u8]) -> Result<Option<(Vec<u8>, Before)>, Error> {
+        let Some(stored) = self.catalog.control(kind, id).await? else { return Ok(None) };
+        Ok(Some((self.proved(kind, id, &stored)?.to_vec(), Before::Is(stored))))
+    }
+
+    /// Contents whose ids begin so, behind one of them: a page, none at the end.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn contents(
+        &self,
+        kind: ControlKind,
+        front: &[u8],
+        after: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        let page = self.catalog.controls(kind, Some(after), PAGE).await?;
+        let of_front = page.into_iter().take_while(|(id, _)| id.starts_with(front));
+        of_front.map(|(id, stored)| Ok((id.clone(), self.proved(kind, &id, &stored)?.to_vec()))).collect()
+    }
+
     /// One row, to be changed.
     ///
     /// # Errors

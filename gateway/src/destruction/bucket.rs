@@ -26,7 +26,7 @@ impl Work<'_> {
                 self.gone_before(&key.row, at).await?;
                 continue;
             }
-            let version = self.survivors_leave(key).await?;
+            let version = self.survivors_leave(id).await?;
             let key = self.key(id).await?;
             if key.row.provider == ProviderKind::SealedFile {
                 sealed.push((id, version));
@@ -58,49 +58,55 @@ impl Work<'_> {
     }
 
     /// A version more of a key, once, which wraps whatever survives; gives its number.
-    async fn survivors_leave(&mut self, key: Standing<TenantKeyRow>) -> Result<u32, Error> {
+    async fn survivors_leave(&mut self, id: KeyId) -> Result<u32, Error> {
         let gateway = self.gateway;
         // No other root key takes the place of the one that wraps the new version.
         let _administering = gateway.keys.administering().await;
-        let key = self.key(key.row.id).await?;
-        let DestructionState::Destroying { asked, answers, left } = self.known.row.state.clone() else {
+        // Before its provider makes a version that nothing could be wrapped by.
+        gateway.keys.usable(id, Reason::Rewrap).await?;
+        let DestructionState::Destroying { left, .. } = &self.known.row.state else {
             return Err(Error::Missing("a destruction that is under way"));
         };
-        let (id, name) = (key.row.id, key.row.name.clone());
-        // Before its provider makes a version that nothing could be wrapped by.
-        self.gateway.keys.usable(id, Reason::Rewrap).await?;
         let version = match left.iter().find(|(known, _)| *known == id) {
             Some((_, version)) => *version,
-            None => {
-                let Rotation { row, buckets } = rotate(self.gateway, &key.row).await?;
-                let rows = vec![self.gateway.control.replace(&key, &row)?];
-                let version = row.current()?.number;
-                let left = [left.as_slice(), &[(id, version)]].concat();
-                let said = format!(
-                    "tenant key {name} ({id}) has version {version}, by which the keys of {} buckets that survive were wrapped",
-                    buckets.len()
-                );
-                let state = DestructionState::Destroying { asked, answers, left };
-                self.commit_with(state, (rows, buckets), ("tenant-key-rotated", said)).await?;
-                version
-            }
+            None => self.next_version(id).await?,
         };
         // What was made under an older version a moment ago is committed by now, or is made anew; it is the last of it.
-        let _alone = self.gateway.keys.suspending(Behind::Key(id)).await;
+        let _alone = gateway.keys.suspending(Behind::Key(id)).await;
         let key = self.key(id).await?;
-        let buckets = wrapped_by_last(self.gateway, &key.row).await?;
+        let buckets = wrapped_by_last(gateway, &key.row).await?;
         if !buckets.is_empty() {
-            let said =
-                format!("the keys of {} buckets more were wrapped by the last version of {name} ({id})", buckets.len());
+            let (count, name) = (buckets.len(), &key.row.name);
+            let said = format!("the keys of {count} buckets more were wrapped by the last version of {name} ({id})");
             // As the key stands: one that is rotated meanwhile is looked at again.
-            let rows = vec![self.gateway.control.replace(&key, &key.row)?];
+            let rows = vec![gateway.control.replace(&key, &key.row)?];
             let state = self.known.row.state.clone();
             self.commit_with(state, (rows, buckets), ("bucket-keys-rewrapped", said)).await?;
         }
-        match wrapped_by_last(self.gateway, &key.row).await?.is_empty() && key.row.current()?.number >= version {
+        match wrapped_by_last(gateway, &key.row).await?.is_empty() && key.row.current()?.number >= version {
             true => Ok(version),
             false => Err(Error::Missing("the proof that nothing hangs on older versions of a tenant key")),
         }
+    }
+
+    /// Another version of a key, committed with the keys of the buckets that survive, which it wraps.
+    async fn next_version(&mut self, id: KeyId) -> Result<u32, Error> {
+        let DestructionState::Destroying { asked, answers, left } = self.known.row.state.clone() else {
+            return Err(Error::Missing("a destruction that is under way"));
+        };
+        let key = self.key(id).await?;
+        let Rotation { row, buckets } = rotate(self.gateway, &key.row).await?;
+        let rows = vec![self.gateway.control.replace(&key, &row)?];
+        let version = row.current()?.number;
+        let said = format!(
+            "tenant key {} ({id}) has version {version}, by which the keys of {} buckets that survive were wrapped",
+            row.name,
+            buckets.len()
+        );
+        let left = [left.as_slice(), &[(id, version)]].concat();
+        let state = DestructionState::Destroying { asked, answers, left };
+        self.commit_with(state, (rows, buckets), ("tenant-key-rotated", said)).await?;
+        Ok(version)
     }
 
     /// A provider is asked to destroy the versions before this one of a key that it was seen to hold.

@@ -42,6 +42,14 @@ pub async fn look(gateway: &Gateway, identity: &IdentityFiles) -> Result<bool, E
     Ok(all)
 }
 
+/// Nothing is destroyed that two persons have not shut.
+fn condemned(key: &TenantKeyRow) -> Result<(), Error> {
+    match key.state {
+        KeyState::PendingDestruction { .. } => Ok(()),
+        _ => Err(Error::NotApproved(format!("the key {} is not to be destroyed any more", key.name))),
+    }
+}
+
 /// A destruction at work.
 pub(super) struct Work<'a> {
     pub(super) gateway: &'a Gateway,
@@ -115,7 +123,7 @@ impl Work<'_> {
 
     async fn destroy(&mut self) -> Result<(), Error> {
         let gone = match self.known.row.bucket {
-            Some(_) => self.versions_gone().await?,
+            Some(_) => Gone { keys: Vec::new(), older: self.destroy_versions().await? },
             None => self.keys_gone().await?,
         };
         let DestructionState::Destroying { answers, left, .. } = self.known.row.state.clone() else { return Ok(()) };
@@ -157,27 +165,17 @@ impl Work<'_> {
         }
         let mut keys = Vec::new();
         for key in self.keys().await?.into_iter().filter(left) {
-            // Nothing is destroyed that two persons have not shut.
-            if !matches!(key.row.state, KeyState::PendingDestruction { .. }) {
-                return Err(Error::NotApproved(format!("the key {} is not to be destroyed any more", key.row.name)));
-            }
+            condemned(&key.row)?;
             keys.push(key.row.id);
         }
         Ok(Gone { keys, older: Vec::new() })
-    }
-
-    async fn versions_gone(&mut self) -> Result<Gone, Error> {
-        let older = self.destroy_versions().await?;
-        Ok(Gone { keys: Vec::new(), older })
     }
 
     /// A provider is asked to destroy a key that it was seen to hold. That it will be is committed first: a key that is not
     /// there is destroyed only if this server may have done it.
     async fn destroy_elsewhere(&mut self, key: Standing<TenantKeyRow>) -> Result<(), Error> {
         let DestructionState::Destroying { asked, answers, left } = self.known.row.state.clone() else { return Ok(()) };
-        if !matches!(key.row.state, KeyState::PendingDestruction { .. }) {
-            return Err(Error::NotApproved(format!("the key {} is not to be destroyed any more", key.row.name)));
-        }
+        condemned(&key.row)?;
         let (id, name, provider) = (key.row.id, key.row.name.clone(), key.row.provider.name());
         let asked = if asked.contains(&id) {
             asked

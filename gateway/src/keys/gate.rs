@@ -211,7 +211,7 @@ impl Open {
         }
     }
 
-    /// Forgets gates that nobody holds, when there are many.
+    /// Forgets gates that nobody holds: whoever asks for one of them gets another, which is open as this one is.
     pub(super) fn tidy(&self) {
         self.lock().retain(|_, gate| Arc::strong_count(gate) > 1);
     }

@@ -26,7 +26,7 @@ pub struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    /// Notes with the request that its key refused it, by which rule.
+    /// The error as whoever asks is told it; the request notes by which rule its key refused it.
     /// The platform, where it was let in, is told no rule of the tenant (SECURITY.md rule 9).
     pub fn told(&self, error: Error) -> Error {
         let (Some(request), Error::Denied(denial)) = (self.request, &error) else { return error };
@@ -81,7 +81,8 @@ pub(super) async fn on_record(
 }
 
 /// Leave to go on using what a bucket key opened, for one reason, as long as nothing says otherwise: a suspension, another
-/// policy of its tenant key, the end of what the platform was let in for, or, when the time is over that a key may be kept, its provider (SECURITY.md rule 19).
+/// policy of its tenant key, the end of what the platform was let in for, or, when the time is over that a key may be kept,
+/// its provider (SECURITY.md rule 19).
 pub struct Passage {
     keys: Arc<KeyRing>,
     recorder: Arc<Recorder>,

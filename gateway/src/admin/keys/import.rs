@@ -67,7 +67,7 @@ pub(in crate::admin) async fn begin(admin: &Admin, call: &Call<'_>) -> Result<Ou
         "provider": provider.name() });
     Ok(Outcome {
         subject: Some(format!("transport key {id}")),
-        _turn: Some(turn),
+        turn: Some(turn),
         ..Outcome::rows(vec![admin.gateway.control.create(&row)?], answer)
     })
 }

@@ -11,12 +11,10 @@ use storage::catalog::{Before, ControlKind, ControlPut};
 use super::{about, destroyed, key_json, named_key, tenant};
 use crate::accounts::is_name;
 use crate::admin::accounts::bad;
+use crate::admin::approvals::conflict;
 use crate::admin::{Admin, Call, Failure, Outcome, Then, named};
 use crate::control::{Standing, TenantKeyRow};
-use crate::error::Error;
 
-/// Names that are read at once.
-const PAGE: usize = 256;
 /// Other names of the keys of one tenant.
 const ALIASES_MAX: usize = 1000;
 
@@ -51,11 +49,11 @@ pub(in crate::admin) async fn alias(admin: &Admin, call: &Call<'_>) -> Result<Ou
         None => {
             if aliases(admin, known.row.tenant).await?.values().map(Vec::len).sum::<usize>() >= ALIASES_MAX {
                 let why = format!("the keys of the tenant have {ALIASES_MAX} other names, and may not have more");
-                return Err(Failure::new(StatusCode::CONFLICT, why));
+                return Err(conflict(why));
             }
             Before::Absent
         }
-        Some((_, stored)) => Before::Is(stored),
+        Some((_, before)) => before,
     };
     let row = name_row(admin, known.row.tenant, alias, known.row.id.as_bytes(), before);
     outcome(admin, &known, (alias, true), row).await
@@ -65,13 +63,13 @@ pub(in crate::admin) async fn alias(admin: &Admin, call: &Call<'_>) -> Result<Ou
 pub(in crate::admin) async fn unalias(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = named_key(admin, call).await?;
     let alias = alias_of(call)?;
-    let Some((Some(id), stored)) = standing(admin, known.row.tenant, alias).await? else {
+    let Some((Some(id), before)) = standing(admin, known.row.tenant, alias).await? else {
         return Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no other name {alias}")));
     };
     if id != known.row.id {
-        return Err(Failure::new(StatusCode::CONFLICT, format!("{alias} is another key's name")));
+        return Err(conflict(format!("{alias} is another key's name")));
     }
-    let row = name_row(admin, known.row.tenant, alias, &[], Before::Is(stored));
+    let row = name_row(admin, known.row.tenant, alias, &[], before);
     outcome(admin, &known, (alias, false), row).await
 }
 
@@ -105,19 +103,19 @@ fn name_row(admin: &Admin, tenant: TenantId, name: &str, content: &[u8], before:
     admin.gateway.control.put_content(ControlKind::KeyName, TenantKeyRow::name_id(tenant, name), content, before)
 }
 
-/// Whose a name is now, if anybody's, and its row as it is stored; none when there never was one.
-async fn standing(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<(Option<KeyId>, Vec<u8>)>, Failure> {
+/// Whose a name is now, if anybody's, and what stands there; none when there never was one.
+async fn standing(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<(Option<KeyId>, Before)>, Failure> {
     let id = TenantKeyRow::name_id(tenant, name);
-    let Some(content) = admin.gateway.control.content(ControlKind::KeyName, &id).await? else { return Ok(None) };
-    let key = <[u8; 16]>::try_from(content.as_slice()).ok().map(KeyId::from_bytes);
+    let known = admin.gateway.control.content_standing(ControlKind::KeyName, &id).await?;
+    let Some((content, before)) = known else { return Ok(None) };
+    let key = key_id(&content);
     if let Some(key) = key {
         let row = admin.gateway.control.row::<TenantKeyRow>(key.as_bytes()).await?;
         if row.is_some_and(|row| row.name == name) {
-            return Err(Failure::new(StatusCode::CONFLICT, format!("a key was made as {name}, and keeps that name")));
+            return Err(conflict(format!("a key was made as {name}, and keeps that name")));
         }
     }
-    let stored = admin.gateway.catalog.control(ControlKind::KeyName, &id).await.map_err(Error::from)?;
-    Ok(stored.map(|stored| (key, stored)))
+    Ok(Some((key, before)))
 }
 
 /// What stands under a name that a new key may have.
@@ -126,14 +124,15 @@ async fn standing(admin: &Admin, tenant: TenantId, name: &str) -> Result<Option<
 /// 409 when a key has it or goes by it.
 pub(super) async fn free_name(admin: &Admin, tenant: TenantId, name: &str) -> Result<Before, Failure> {
     let id = TenantKeyRow::name_id(tenant, name);
-    let Some(content) = admin.gateway.control.content(ControlKind::KeyName, &id).await? else {
-        return Ok(Before::Absent);
-    };
-    let stored = admin.gateway.catalog.control(ControlKind::KeyName, &id).await.map_err(Error::from)?;
-    match stored {
-        Some(stored) if content.is_empty() => Ok(Before::Is(stored)),
-        _ => Err(Failure::new(StatusCode::CONFLICT, format!("a key {name} exists already, or goes by that name"))),
+    match admin.gateway.control.content_standing(ControlKind::KeyName, &id).await? {
+        None => Ok(Before::Absent),
+        Some((content, before)) if content.is_empty() => Ok(before),
+        Some(_) => Err(conflict(format!("a key {name} exists already, or goes by that name"))),
     }
+}
+
+fn key_id(content: &[u8]) -> Option<KeyId> {
+    <[u8; 16]>::try_from(content).ok().map(KeyId::from_bytes)
 }
 
 /// The other names of the keys of a tenant.
@@ -141,17 +140,12 @@ pub(super) async fn aliases(admin: &Admin, of: TenantId) -> Result<BTreeMap<KeyI
     let mut out: BTreeMap<KeyId, Vec<String>> = BTreeMap::new();
     let mut after = of.as_bytes().to_vec();
     loop {
-        let page =
-            admin.gateway.catalog.controls(ControlKind::KeyName, Some(&after), PAGE).await.map_err(Error::from)?;
+        let page = admin.gateway.control.contents(ControlKind::KeyName, of.as_bytes(), &after).await?;
         let Some((last, _)) = page.last() else { return Ok(out) };
         after.clone_from(last);
-        for (id, _) in page {
-            let Some(name) = id.strip_prefix(of.as_bytes()) else { return Ok(out) };
-            let content = admin.gateway.control.content(ControlKind::KeyName, &id).await?.unwrap_or_default();
-            let (Ok(key), Ok(name)) = (<[u8; 16]>::try_from(content.as_slice()), std::str::from_utf8(name)) else {
-                continue;
-            };
-            let key = KeyId::from_bytes(key);
+        for (id, content) in page {
+            let name = id.strip_prefix(of.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
+            let (Some(key), Some(name)) = (key_id(&content), name) else { continue };
             let made_as = admin.gateway.control.row::<TenantKeyRow>(key.as_bytes()).await?;
             if made_as.is_some_and(|row| row.name != name) {
                 out.entry(key).or_default().push(name.to_owned());
