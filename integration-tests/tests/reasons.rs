@@ -15,6 +15,14 @@ fn uses(keeper: &Keeper) -> Vec<String> {
     used.map(|line| line["detail"].as_str().unwrap().to_owned()).collect()
 }
 
+/// A store whose servers ask OpenBao anew after a second.
+fn asking_each_second(bao: &OpenBao) -> Store {
+    let mut store = Store::new();
+    bao.serve(&mut store);
+    store.set("GOTGAN_KEYS_CACHE_SECONDS", "1");
+    store
+}
+
 /// Calls to OpenBao that unwrap.
 fn calls(keeper: &Keeper) -> f64 {
     keeper.server.metric("gotgan_key_provider_calls_total{provider=\"openbao\",operation=\"unwrap\"")
@@ -30,7 +38,16 @@ fn a_key_refuses_by_reason_at_once_and_for_whatever_is_kept_unwrapped() {
     s3.put("mine", "large", body(1, 5 << 20)).done();
     let upload = s3.begin("mine", "begun");
     s3.must_hold("mine", "k", b"v");
-    let set = keeper.key(&["policy", "default", "--refuse", "customer-request", "--refuse", "emergency"]);
+    let set = keeper.key(&[
+        "policy",
+        "default",
+        "--refuse",
+        "customer-request",
+        "--refuse",
+        "emergency",
+        "--confirm",
+        "default",
+    ]);
     assert_eq!(set["refuses"], json!(["customer-request", "emergency"]));
     let refused = |answer: integration_tests::Answer| {
         let answer = answer.refused(403, "AccessDenied");
@@ -68,6 +85,7 @@ fn a_key_refuses_by_reason_at_once_and_for_whatever_is_kept_unwrapped() {
     keeper.key(&["policy", "default", "--refuse-nothing"]);
     keeper.key(&["rotate-bucket", "mine", "--wait"]);
     keeper.s3().must_hold("mine", "large", &body(1, 5 << 20));
+    keeper.refused(&["key", "policy", "default", "--refuse", "customer-request"], "--confirm default");
     keeper.refused(&["key", "policy", "default", "--refuse", "curiosity"], "each one of customer-request");
     let ledger = keeper.key(&["ledger"]);
     let said = ledger.as_array().unwrap().iter().any(|line| {
@@ -106,9 +124,7 @@ fn a_policy_lets_nothing_slip_by() {
 #[test]
 fn each_unwrap_that_comes_to_a_provider_is_on_record_with_its_reason() {
     let mut bao = OpenBao::new();
-    let mut store = Store::new();
-    bao.serve(&mut store);
-    store.set("GOTGAN_KEYS_CACHE_SECONDS", "1");
+    let store = asking_each_second(&bao);
     let keeper = held::keeper(&store, "openbao");
     let s3 = keeper.s3();
     held::opens(&s3);
@@ -140,9 +156,7 @@ fn each_unwrap_that_comes_to_a_provider_is_on_record_with_its_reason() {
 #[test]
 fn a_long_read_ends_when_the_provider_refuses() {
     let mut bao = OpenBao::new();
-    let mut store = Store::new();
-    bao.serve(&mut store);
-    store.set("GOTGAN_KEYS_CACHE_SECONDS", "1");
+    let store = asking_each_second(&bao);
     let keeper = held::keeper(&store, "openbao");
     let s3 = keeper.s3();
     let large = body(7, 96 << 20);

@@ -1,16 +1,14 @@
 //! `gotgan access`: two persons of the platform, for hours, into one bucket of a tenant; and the tenant, which sees and ends it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin::{change, list};
-use super::approval::{self, pair, text};
-use super::client::Client;
-use super::key::confirmed;
-use super::{CommandError, Reach, say};
+use super::{CommandError, Reach, approval};
 use crate::access::Request;
+use crate::admin::signing::escape;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Access {
@@ -49,18 +47,7 @@ pub(super) enum Access {
         reach: Reach,
     },
     /// Approve an access that somebody else asked for: it is open from then on.
-    Approve {
-        /// The access's id.
-        id: String,
-        /// Your approval key.
-        #[arg(long, value_name = "FILE")]
-        sign_with: PathBuf,
-        /// The id once more, instead of typing it when asked.
-        #[arg(long, value_name = "ID")]
-        confirm: Option<String>,
-        #[command(flatten)]
-        reach: Reach,
-    },
+    Approve(approval::Approve),
     /// End an access, or call it off. Reads under way break off.
     End {
         /// Its id.
@@ -98,19 +85,12 @@ pub(super) fn access(command: &Access) -> Result<(), CommandError> {
                 "legal_basis": legal_basis, "reason": reason, "hours": hours });
             request(reach, &body, sign_with)
         }
-        Access::Approve { id, sign_with, confirm, reach } => {
-            let path = format!("/v1/accesses/{id}");
-            approval::approve::<Request>(reach, &path, (sign_with, COLUMNS), |shown| {
-                say(shown);
-                confirmed(
-                    id,
-                    confirm.as_deref(),
-                    "to approve the access",
-                    "The platform will read what is in the bucket",
-                )
-            })
+        Access::Approve(approve) => {
+            approve.run::<Request>("accesses", "The platform will read what is in the bucket", COLUMNS)
         }
-        Access::End { id, reach } => change(reach, "POST", &format!("/v1/accesses/{id}/end"), &Value::Null, COLUMNS),
+        Access::End { id, reach } => {
+            change(reach, "POST", &format!("/v1/accesses/{}/end", escape(id)), &Value::Null, COLUMNS)
+        }
         Access::List { tenant, reach } => {
             let query: Vec<_> = tenant.iter().map(|tenant| ("tenant", tenant.clone())).collect();
             list(reach, "/v1/accesses", &query, "accesses", COLUMNS)
@@ -119,24 +99,14 @@ pub(super) fn access(command: &Access) -> Result<(), CommandError> {
 }
 
 /// Signs what the server wrote down, if it says what was asked for.
-fn request(reach: &Reach, body: &Value, key: &std::path::Path) -> Result<(), CommandError> {
-    let (client, pair) = (Client::new(reach)?, pair(key)?);
-    let asked = client.send("POST", "/v1/accesses", body)?;
-    let path = format!("/v1/accesses/{}", text(&asked, "id")?);
-    let shown = client.get(&path, &[])?;
-    let document = text(&shown, "document")?;
-    let request: Request = serde_json::from_str(document).map_err(CommandError::new)?;
+fn request(reach: &Reach, body: &Value, key: &Path) -> Result<(), CommandError> {
     let said = |field: &str| body.get(field).and_then(Value::as_str).map(str::trim);
-    let same = said("bucket") == Some(request.bucket.name.as_str())
-        && [&request.tenant.name, &request.tenant.id].into_iter().any(|name| said("tenant") == Some(name.as_str()))
-        && said("reason_code") == Some(request.reason_code.code())
-        && said("reason") == Some(request.reason.as_str())
-        && said("legal_basis") == Some(request.legal_basis.as_str())
-        && body.get("hours") == Some(&json!(request.hours));
-    if !same {
-        return Err(CommandError(format!(
-            "not signed: the server wrote down another request than was asked for: {document}"
-        )));
-    }
-    approval::sign(reach, &client, (&path, document), (&pair, COLUMNS))
+    approval::request(reach, ("accesses", body), (key, COLUMNS), |request: &Request| {
+        said("bucket") == Some(request.bucket.name.as_str())
+            && [&request.tenant.name, &request.tenant.id].into_iter().any(|name| said("tenant") == Some(name.as_str()))
+            && said("reason_code") == Some(request.reason_code.code())
+            && said("reason") == Some(request.reason.as_str())
+            && said("legal_basis") == Some(request.legal_basis.as_str())
+            && body.get("hours") == Some(&json!(request.hours))
+    })
 }

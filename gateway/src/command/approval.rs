@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::de::DeserializeOwned;
@@ -13,8 +14,10 @@ use serde_json::{Value, json};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::client::Client;
+use super::key::confirmed;
 use super::table::render;
-use super::{CommandError, Reach, print};
+use super::{CommandError, Reach, print, say};
+use crate::admin::signing::escape;
 use crate::approval::{digest_of, is_plain, to_sign};
 
 /// An approval key as it lies in its holder's file.
@@ -58,7 +61,7 @@ pub(super) fn enrol(reach: &Reach, path: &Path) -> Result<(), CommandError> {
     if reach.json { print(&answer.to_string()) } else { print(&render(&columns, &[answer])) }
 }
 
-pub(super) fn pair(path: &Path) -> Result<Ed25519KeyPair, CommandError> {
+fn pair(path: &Path) -> Result<Ed25519KeyPair, CommandError> {
     let mode = fs::metadata(path).map_err(failed(path))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(CommandError(format!("{} has mode {mode:o}; it must be 0600", path.display())));
@@ -70,27 +73,66 @@ pub(super) fn pair(path: &Path) -> Result<Ed25519KeyPair, CommandError> {
     Ed25519KeyPair::from_pkcs8(&pkcs8).ok().filter(|_| file.format == FORMAT).ok_or_else(none)
 }
 
-/// Shows a request to whoever approves it, and signs it.
-pub(super) fn approve<R: Serialize + DeserializeOwned>(
+/// What whoever approves gives.
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// The request's id.
+    id: String,
+    /// Your approval key.
+    #[arg(long, value_name = "FILE")]
+    sign_with: PathBuf,
+    /// The id once more, instead of typing it when asked.
+    #[arg(long, value_name = "ID")]
+    confirm: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Approve {
+    /// Shows a request of this kind to whoever approves it, with what follows, and signs it.
+    pub(super) fn run<R: Serialize + DeserializeOwned>(
+        &self,
+        kind: &str,
+        consequence: &str,
+        columns: &[(&str, &str)],
+    ) -> Result<(), CommandError> {
+        let (client, pair) = (Client::new(&self.reach)?, pair(&self.sign_with)?);
+        let path = format!("/v1/{kind}/{}", escape(&self.id));
+        let shown = client.get(&path, &[])?;
+        let document = text(&shown, "document")?;
+        let request: R = serde_json::from_str(document).map_err(CommandError::new)?;
+        let pretty = serde_json::to_string_pretty(&request).map_err(CommandError::new)?;
+        if !is_plain(document) {
+            return Err(CommandError("not signed: the request holds characters that hide or turn others".to_owned()));
+        }
+        say(&format!("{pretty}\nSHA-256 {}", digest_of(document)));
+        confirmed(&self.id, self.confirm.as_deref(), "to approve it", consequence)?;
+        sign(&self.reach, &client, (&path, document), (&pair, columns))
+    }
+}
+
+/// Asks for something of this kind, and signs what the server wrote down, if that is what was asked for.
+pub(super) fn request<R: DeserializeOwned>(
     reach: &Reach,
-    path: &str,
+    (kind, body): (&str, &Value),
     (key, columns): (&Path, &[(&str, &str)]),
-    confirmed: impl FnOnce(&str) -> Result<(), CommandError>,
+    is_same: impl FnOnce(&R) -> bool,
 ) -> Result<(), CommandError> {
     let (client, pair) = (Client::new(reach)?, pair(key)?);
-    let shown = client.get(path, &[])?;
+    let asked = client.send("POST", &format!("/v1/{kind}"), body)?;
+    let path = format!("/v1/{kind}/{}", text(&asked, "id")?);
+    let shown = client.get(&path, &[])?;
     let document = text(&shown, "document")?;
-    let request: R = serde_json::from_str(document).map_err(CommandError::new)?;
-    let pretty = serde_json::to_string_pretty(&request).map_err(CommandError::new)?;
-    if !is_plain(document) {
-        return Err(CommandError("not signed: the request holds characters that hide or turn others".to_owned()));
+    if !is_same(&serde_json::from_str(document).map_err(CommandError::new)?) {
+        return Err(CommandError(format!(
+            "not signed: the server wrote down another request than was asked for: {document}"
+        )));
     }
-    confirmed(&format!("{pretty}\nSHA-256 {}", digest_of(document)))?;
-    sign(reach, &client, (path, document), (&pair, columns))
+    sign(reach, &client, (&path, document), (&pair, columns))
 }
 
 /// Signs a request, and shows what it is then.
-pub(super) fn sign(
+fn sign(
     reach: &Reach,
     client: &Client,
     (path, document): (&str, &str),

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use clap::Subcommand;
+use policy::reason::Reason;
 use serde_json::{Value, json};
 
 use super::admin::{change, list};
 use super::client::Client;
 use super::table::render;
-use super::{CommandError, Reach, approval, print, say};
+use super::{CommandError, Reach, approval, print};
 use crate::admin::signing::escape;
+use crate::destruction::Request;
 
 mod destruction;
 mod ledger;
@@ -62,6 +64,9 @@ pub(super) enum Key {
         /// It opens for every reason.
         #[arg(long, conflicts_with = "refuse")]
         refuse_nothing: bool,
+        /// The key's name or id once more, where it refuses its customers, instead of typing it when asked.
+        #[arg(long, value_name = "KEY")]
+        confirm: Option<String>,
         #[command(flatten)]
         reach: Reach,
     },
@@ -206,18 +211,7 @@ pub(super) enum Key {
         reach: Reach,
     },
     /// Approve a destruction that somebody else asked for. From then on nothing that hangs on its keys opens.
-    Approve {
-        /// The destruction's id.
-        id: String,
-        /// Your approval key.
-        #[arg(long, value_name = "FILE")]
-        sign_with: PathBuf,
-        /// The id once more, instead of typing it when asked.
-        #[arg(long, value_name = "ID")]
-        confirm: Option<String>,
-        #[command(flatten)]
-        reach: Reach,
-    },
+    Approve(approval::Approve),
     /// Call a destruction off before it is due.
     CancelDestruction {
         /// Its id.
@@ -351,7 +345,10 @@ pub(super) fn key(command: &Key) -> Result<(), CommandError> {
 fn uses(command: &Key) -> Result<(), CommandError> {
     match command {
         Key::Transport { provider, out, reach } => fetch_transport(reach, provider, out),
-        Key::Policy { key, refuse, refuse_nothing: _, reach } => {
+        Key::Policy { key, refuse, refuse_nothing: _, confirm, reach } => {
+            if refuse.iter().any(|reason| reason == Reason::CustomerRequest.code()) {
+                confirmed(key, confirm.as_deref(), "to refuse customers", &nothing_read(key))?;
+            }
             let path = format!("/v1/keys/{}/policy", escape(key));
             change(reach, "PUT", &path, &json!({ "refuses": refuse }), POLICY)
         }
@@ -402,10 +399,10 @@ fn ends(command: &Key) -> Result<(), CommandError> {
             }
             destruction::request(reach, &body, sign_with)
         }
-        Key::Approve { id, sign_with, confirm, reach } => destruction::approve(reach, id, sign_with, |shown| {
-            say(shown);
-            confirmed(id, confirm.as_deref(), "to approve the destruction", &nothing_read("what it names"))
-        }),
+        Key::Approve(approve) => {
+            let consequence = nothing_read("what it names");
+            approve.run::<Request>("destructions", &consequence, destruction::COLUMNS)
+        }
         Key::CancelDestruction { id, reach } => change(
             reach,
             "POST",

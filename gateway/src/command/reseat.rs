@@ -6,10 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::admin::{change, invitation, list};
-use super::approval::{self, pair, text};
-use super::client::Client;
-use super::key::confirmed;
-use super::{CommandError, Reach, say};
+use super::{CommandError, Reach, approval};
 use crate::admin::reseatings::Request;
 use crate::admin::signing::escape;
 
@@ -35,18 +32,7 @@ pub(super) enum Reseat {
         reach: Reach,
     },
     /// Approve what somebody else asked for.
-    Approve {
-        /// Its id.
-        id: String,
-        /// Your approval key.
-        #[arg(long, value_name = "FILE")]
-        sign_with: PathBuf,
-        /// The id once more, instead of typing it when asked.
-        #[arg(long, value_name = "ID")]
-        confirm: Option<String>,
-        #[command(flatten)]
-        reach: Reach,
-    },
+    Approve(approval::Approve),
     /// Fetch the invitation, when it is due.
     Invite {
         /// Its id.
@@ -85,14 +71,11 @@ pub(super) fn reseat(command: &Reseat) -> Result<(), CommandError> {
             let body = json!({ "tenant": tenant, "name": name, "legal_basis": legal_basis, "reason": reason });
             request(reach, &body, sign_with)
         }
-        Reseat::Approve { id, sign_with, confirm, reach } => {
-            let path = format!("/v1/reseatings/{}", escape(id));
-            approval::approve::<Request>(reach, &path, (sign_with, COLUMNS), |shown| {
-                say(shown);
-                let consequence = "Whoever is invited then makes and ends all persons of the tenant";
-                confirmed(id, confirm.as_deref(), "to approve it", consequence)
-            })
-        }
+        Reseat::Approve(approve) => approve.run::<Request>(
+            "reseatings",
+            "Whoever is invited then makes and ends all persons of the tenant",
+            COLUMNS,
+        ),
         Reseat::Invite { id, reach } => {
             invitation(reach, &format!("/v1/reseatings/{}/invite", escape(id)), &Value::Null)
         }
@@ -105,21 +88,11 @@ pub(super) fn reseat(command: &Reseat) -> Result<(), CommandError> {
 
 /// Signs what the server wrote down, if it says what was asked for.
 fn request(reach: &Reach, body: &Value, key: &Path) -> Result<(), CommandError> {
-    let (client, pair) = (Client::new(reach)?, pair(key)?);
-    let asked = client.send("POST", "/v1/reseatings", body)?;
-    let path = format!("/v1/reseatings/{}", text(&asked, "id")?);
-    let shown = client.get(&path, &[])?;
-    let document = text(&shown, "document")?;
-    let request: Request = serde_json::from_str(document).map_err(CommandError::new)?;
     let said = |field: &str| body.get(field).and_then(Value::as_str).map(str::trim);
-    let same = [&request.tenant.name, &request.tenant.id].into_iter().any(|name| said("tenant") == Some(name.as_str()))
-        && said("name") == Some(request.administrator.as_str())
-        && said("reason") == Some(request.reason.as_str())
-        && said("legal_basis") == Some(request.legal_basis.as_str());
-    if !same {
-        return Err(CommandError(format!(
-            "not signed: the server wrote down another request than was asked for: {document}"
-        )));
-    }
-    approval::sign(reach, &client, (&path, document), (&pair, COLUMNS))
+    approval::request(reach, ("reseatings", body), (key, COLUMNS), |request: &Request| {
+        [&request.tenant.name, &request.tenant.id].into_iter().any(|name| said("tenant") == Some(name.as_str()))
+            && said("name") == Some(request.administrator.as_str())
+            && said("reason") == Some(request.reason.as_str())
+            && said("legal_basis") == Some(request.legal_basis.as_str())
+    })
 }

@@ -9,13 +9,15 @@ use super::*;
 const fn meaning(role: Role) -> &'static str {
     match role {
         Role::PlatformAdministrator => {
-            "Runs the platform: makes tenants, principals and credentials, narrows where data may rest, reads the access log."
+            "Runs the platform: makes tenants, and principals in those that have no administrator yet, narrows where data may rest, reads the access log."
         }
         Role::TenantAdministrator => {
             "Makes the principals and credentials of its tenant, narrows where its data may rest, and sees whom the platform let in."
         }
         Role::Engineer => "Uses the S3 interface within its tenant.",
-        Role::KeyAdministrator => "Manages the keys of its tenant: makes, rotates, suspends and resumes them.",
+        Role::KeyAdministrator => {
+            "Manages the keys of its tenant: makes, brings, rotates, moves buckets between, suspends and, by two persons, destroys them."
+        }
         Role::ComplianceOfficer => {
             "Reads the access log of its tenant and the ledger of its keys, and ends what the platform was let in for."
         }

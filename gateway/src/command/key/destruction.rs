@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::command::approval::{self, failed, pair, text};
+use crate::command::approval::{self, failed, text};
 use crate::command::client::Client;
 use crate::command::{CommandError, Reach, print};
 use crate::destruction::certificate::{Certificate, SignedCertificate};
@@ -24,43 +24,23 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
 
 /// Signs what the server wrote down, if it says what was asked for.
 pub(super) fn request(reach: &Reach, body: &Value, key: &Path) -> Result<(), CommandError> {
-    let (client, pair) = (Client::new(reach)?, pair(key)?);
-    let asked = client.send("POST", "/v1/destructions", body)?;
-    let id = text(&asked, "id")?;
-    let shown = client.get(&format!("/v1/destructions/{id}"), &[])?;
-    let document = text(&shown, "document")?;
-    let request: Request = serde_json::from_str(document).map_err(CommandError::new)?;
     let said = |field: &str| body.get(field).and_then(Value::as_str);
-    let named = match (said("key"), said("bucket")) {
-        (_, Some(bucket)) => request.scope == Scope::Bucket && request.buckets == [bucket],
-        // Not by another name that it goes by: what is signed shows its own.
-        (Some(named), None) => {
-            request.scope == Scope::Key
-                && request.keys.len() == 1
-                && request.keys.iter().all(|key| key.name == named || key.id == named)
-        }
-        (None, None) => request.scope == Scope::Tenant,
-    };
-    let same = named
-        && said("reason").map(str::trim) == Some(request.reason.as_str())
-        && said("legal_basis").map(str::trim) == Some(request.legal_basis.as_str())
-        && body.get("waiting_days") == Some(&json!(request.waiting_days));
-    if !same {
-        return Err(CommandError(format!(
-            "not signed: the server wrote down another request than was asked for: {document}"
-        )));
-    }
-    approval::sign(reach, &client, (&format!("/v1/destructions/{id}"), document), (&pair, COLUMNS))
-}
-
-/// Shows a request to whoever approves it, and signs it.
-pub(super) fn approve(
-    reach: &Reach,
-    id: &str,
-    key: &Path,
-    confirmed: impl FnOnce(&str) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
-    approval::approve::<Request>(reach, &format!("/v1/destructions/{id}"), (key, COLUMNS), confirmed)
+    approval::request(reach, ("destructions", body), (key, COLUMNS), |request: &Request| {
+        let named = match (said("key"), said("bucket")) {
+            (_, Some(bucket)) => request.scope == Scope::Bucket && request.buckets == [bucket],
+            // Not by another name that it goes by: what is signed shows its own.
+            (Some(named), None) => {
+                request.scope == Scope::Key
+                    && request.keys.len() == 1
+                    && request.keys.iter().all(|key| key.name == named || key.id == named)
+            }
+            (None, None) => request.scope == Scope::Tenant,
+        };
+        named
+            && said("reason").map(str::trim) == Some(request.reason.as_str())
+            && said("legal_basis").map(str::trim) == Some(request.legal_basis.as_str())
+            && body.get("waiting_days") == Some(&json!(request.waiting_days))
+    })
 }
 
 /// Fetches a certificate, verifies it, and writes it down.
