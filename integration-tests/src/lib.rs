@@ -17,6 +17,7 @@
 //! | [`sums`] | MD5, SHA and CRC, bit by bit where no library is at hand |
 //! | [`oracle`] | what the store must hold and list |
 //! | [`keeper`] | a tenant's key administrator at work |
+//! | [`doomed`] | what is destroyed, what must not be touched, certificates |
 //! | [`held`] | objects under a key that a provider holds |
 //! | [`softhsm`] | a token of a hardware security module |
 //! | [`openbao`] | a real server that holds tenant keys |
@@ -33,6 +34,7 @@ pub mod client;
 pub mod clock;
 pub mod clocked;
 pub mod disk;
+pub mod doomed;
 pub mod held;
 pub mod http2;
 pub mod keeper;
