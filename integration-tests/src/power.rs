@@ -424,11 +424,35 @@ impl Inode {
 }
 
 impl Change {
-    /// The part of a write that falls into one page.
+    /// The part of a write that falls into one page, which may be nothing.
     fn within(self, number: u64) -> Self {
         let Self::Write { at, from, size } = self else { return self };
-        let (begin, end) = (at.max(number * PAGE), (at + size as u64).min((number + 1) * PAGE));
-        let skip = usize::try_from(begin - at.min(begin)).unwrap();
-        Self::Write { at: begin, from: from + skip, size: usize::try_from(end.saturating_sub(begin)).unwrap() }
+        let whole = at + size as u64;
+        let begin = at.max(number * PAGE).min(whole);
+        let size = whole.min((number + 1) * PAGE).saturating_sub(begin);
+        Self::Write {
+            at: begin,
+            from: from + usize::try_from(begin - at).unwrap(),
+            size: usize::try_from(size).unwrap(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_takes_only_what_a_write_put_into_it() {
+        let log: Vec<u8> = (0..100).collect();
+        let write = Change::Write { at: PAGE - 10, from: 50, size: 50 };
+        let taken = |number| {
+            let Change::Write { at, from, size } = write.within(number) else { unreachable!() };
+            (at, log[from..from + size].to_vec())
+        };
+        assert_eq!(taken(0), (PAGE - 10, log[50..60].to_vec()));
+        assert_eq!(taken(1), (PAGE, log[60..].to_vec()));
+        // The log ends with this write: a page far behind it must not reach beyond.
+        assert!(taken(7).1.is_empty());
     }
 }
