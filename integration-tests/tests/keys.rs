@@ -143,6 +143,8 @@ fn no_write_follows_a_suspension() {
     let keeper = Keeper::new(store.start(), "demo");
     keeper.s3().make_bucket("mine");
     for _ in 0..3 {
+        let commits = || keeper.server.metric("gotgan_commits_total");
+        let before = commits();
         let writers: Vec<_> = (0..4)
             .map(|writer| {
                 let s3 = keeper.s3();
@@ -152,7 +154,7 @@ fn no_write_follows_a_suspension() {
                 })
             })
             .collect();
-        until("they write", || (keeper.server.metric("gotgan_commits_total") > 20.0).then_some(()));
+        until("they write", || (commits() > before + 20.0).then_some(()));
         keeper.suspend("default");
         assert!(writers.into_iter().map(|writer| writer.join().unwrap()).sum::<usize>() > 0);
         let log = keeper.server.command(&["audit", "list", "--all", "--tenant", "demo", "--json"]);
