@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use policy::place::VerifiedPlace;
+use policy::time::UtcMillis;
 use rcgen::{KeyPair, SigningKey};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use x509_parser::time::ASN1Time;
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use crate::identity::{IdentityFiles, claim, first};
+use crate::identity::{IdentityFiles, certificates};
+use crate::trust::{Side, Trust};
 
 /// The algorithm of each signature here: ECDSA on P-256 with SHA-256, in DER (RFC 5480, RFC 3279).
 pub const ALGORITHM: &str = "ECDSA-P256-SHA256";
@@ -21,13 +24,17 @@ pub struct Signed {
     pub signature: Vec<u8>,
 }
 
-/// Signs a text with the key of a node's identity, which must be good now. The text is made with the node's certificate (PEM),
-/// which it shall hold: so the signature covers it, too.
+/// Signs a text with the key of a node's identity, which must be good now. The text is made with the node's certificate and those
+/// above it (PEM), which it shall hold: so the signature covers it, too.
 ///
 /// # Errors
 /// Why the identity is none, or cannot sign.
-pub fn sign(files: &IdentityFiles, text: impl FnOnce(String) -> Result<String, String>) -> Result<Signed, String> {
-    if let Some(why) = files.verify().reason {
+pub fn sign(
+    files: &IdentityFiles,
+    now: UtcMillis,
+    text: impl FnOnce(String) -> Result<String, String>,
+) -> Result<Signed, String> {
+    if let Some(why) = files.verify(now).reason {
         return Err(why);
     }
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
@@ -44,57 +51,61 @@ pub fn sign(files: &IdentityFiles, text: impl FnOnce(String) -> Result<String, S
 /// # Errors
 /// Why it is not believed.
 pub fn verify(ca: &[u8], signer: &str, signed: &Signed, at: i64) -> Result<(), String> {
-    let (leaf, root) = (first(signer.as_bytes())?, first(ca)?);
-    let leaf = leaf.parse_x509().map_err(|e| format!("the signer's certificate does not parse: {e}"))?;
-    let root = root.parse_x509().map_err(|e| format!("the CA's certificate does not parse: {e}"))?;
-    if !root.is_ca() || root.verify_signature(None).is_err() {
-        return Err("the CA's certificate is not one of a CA".to_owned());
-    }
-    if leaf.is_ca() || leaf.issuer() != root.subject() || leaf.verify_signature(Some(root.public_key())).is_err() {
-        return Err("the signer's certificate is not one that this CA signed".to_owned());
-    }
+    let chain = certificates(signer.as_bytes())?;
+    let trust = Trust::new(ca).map_err(|e| e.to_string())?;
+    let at = UtcMillis(u64::try_from(at).unwrap_or(0).saturating_mul(1000));
+    let identity = trust.identify(&chain, Side::Server, at).map_err(|e| format!("the signer: {e}"))?;
     // Not a server's certificate, which lies on proxies, too.
-    claim(&leaf).map_err(|why| format!("the signer is no node: {why}"))?;
-    let at = ASN1Time::from_timestamp(at).map_err(|e| e.to_string())?;
-    if !leaf.validity().is_valid_at(at) || !root.validity().is_valid_at(at) {
-        return Err("the signer's certificate was not valid when the statement was made".to_owned());
+    if identity.place == VerifiedPlace::unknown() {
+        return Err("the signer is no node: its certificate carries no residency claim".to_owned());
     }
+    let leaf = chain.first().ok_or("there is no signer")?;
+    match is_signed_by(leaf, signed.text.as_bytes(), &signed.signature) {
+        true => Ok(()),
+        false => Err("the signature is not of this text".to_owned()),
+    }
+}
+
+/// Whether the key of a certificate made a signature ([`ALGORITHM`]) over a message; whom the certificate is of, and whether it is
+/// believed, is not looked at.
+#[must_use]
+pub fn is_signed_by(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
+    let Ok((_, leaf)) = x509_parser::parse_x509_certificate(certificate) else { return false };
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &leaf.public_key().subject_public_key.data);
-    key.verify(signed.text.as_bytes(), &signed.signature).map_err(|_| "the signature is not of this text".to_owned())
+    key.verify(message, signature).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use policy::place::{Assurance, Country, Place};
-
     use super::*;
-    use crate::authority::Authority;
+    use crate::role::Role;
+    use crate::testing::{DAY, Installation, NOW, days, in_country, later};
 
     #[test]
     fn a_statement_is_believed_as_it_was_signed_and_by_its_own_ca() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
+        let ca = Installation::new();
+        let at = |name: &str| ca.at(name);
         let files =
             IdentityFiles { certificate: at("n.pem"), key: at("n.key"), ca: at("ca.pem"), anchor: at("ca.pem") };
         let say = |certificate: String| Ok(format!("what was done, signed by {certificate}"));
-        assert!(sign(&files, say).is_err(), "there is no identity");
-        let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
-        let (subdivision, site, rack, operator) = ("KR-41".parse().ok(), None, None, None);
-        let place =
-            Place { country: Country::KR, subdivision, site, rack, operator, assurance: Assurance::SelfDeclared };
-        ca.issue_node("n", Some(&place), &files.certificate, &files.key).unwrap();
-        let signed = sign(&files, say).unwrap();
+        assert!(sign(&files, NOW, say).is_err(), "there is no identity");
+        ca.machine("n", &[Role::Node], Some(&in_country("KR")), days(1));
+        let signed = sign(&files, NOW, say).unwrap();
         let signer = std::fs::read_to_string(&files.certificate).unwrap();
         assert!(signed.text.ends_with(&signer));
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
+        let now = i64::try_from(NOW.0 / 1000).unwrap();
         let root = std::fs::read(at("ca.pem")).unwrap();
         assert_eq!(verify(&root, &signer, &signed, now), Ok(()));
         let other = Signed { text: signed.text.replace("done", "not done"), ..signed.clone() };
         assert!(verify(&root, &signer, &other, now).is_err());
-        assert!(verify(&root, &signer, &signed, now + 400 * 86_400).unwrap_err().contains("not valid"));
-        Authority::create(&at("other.pem"), &at("other.key")).unwrap();
-        let other = std::fs::read(at("other.pem")).unwrap();
-        assert!(verify(&other, &signer, &signed, now).unwrap_err().contains("this CA"));
+        assert!(verify(&root, &signer, &signed, now + 2 * 86_400).unwrap_err().contains("not valid"));
+        assert!(sign(&files, later(2 * DAY), say).is_err(), "it ended");
+        let other = Installation::new();
+        let other = std::fs::read(other.at("ca.pem")).unwrap();
+        assert!(verify(&other, &signer, &signed, now).unwrap_err().contains("of this installation"));
+        ca.machine("silent", &[Role::Gateway], None, days(1));
+        let silent = std::fs::read_to_string(at("silent.pem")).unwrap();
+        assert!(verify(&root, &silent, &signed, now).unwrap_err().contains("no residency claim"));
         for place in 0..signed.signature.len() {
             let mut changed = signed.clone();
             changed.signature[place] ^= 1;

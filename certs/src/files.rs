@@ -32,6 +32,27 @@ pub enum CertError {
         /// The key that another CA has.
         key: PathBuf,
     },
+    /// Only a root signs intermediates.
+    #[error("an intermediate signs no other CA: this takes the root")]
+    NotRoot,
+    /// Only an intermediate signs machines.
+    #[error("the root signs no machines: make an intermediate first")]
+    NotIntermediate,
+    /// A machine stands where its CA vouches for none.
+    #[error("this CA cannot vouch for machines in {0}")]
+    Elsewhere(policy::place::Country),
+    /// A certification request is none.
+    #[error("certification request: {0}")]
+    Request(String),
+    /// A revocation list is none.
+    #[error("revocation list: {0}")]
+    Revocations(String),
+    /// What should be the certificates of CAs is something else.
+    #[error("anchors: {0}")]
+    Anchors(String),
+    /// What should stand in a certificate or list cannot.
+    #[error("not encodable: {0}")]
+    Encode(String),
     /// The certificate could not be made.
     #[error("certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -49,9 +70,13 @@ pub(crate) fn malformed(path: &Path, why: impl ToString) -> CertError {
 }
 
 /// Writes a file beside its place, syncs it and renames it.
-pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CertError> {
+///
+/// # Errors
+/// `Io`.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CertError> {
     let io = |source| CertError::Io { path: path.to_owned(), source };
-    let dir = path.parent().unwrap_or(Path::new("."));
+    // A bare name has an empty parent.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
     let part = path.with_extension("part");
     // A leftover of a crash may have another mode.

@@ -81,6 +81,12 @@ impl ResolvesServerCert for ServerCertificate {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Current, CertError> {
+    let (shown, validity) = certified(certificate, key)?;
+    Ok(Current { shown: Arc::new(shown), validity })
+}
+
+/// A PEM chain with its PEM key, and from when until when all of it holds.
+pub(crate) fn certified(certificate: &Path, key: &Path) -> Result<(CertifiedKey, Validity), CertError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|e| malformed(certificate, e))?;
@@ -88,33 +94,27 @@ fn read(certificate: &Path, key: &Path) -> Result<Current, CertError> {
     for one in &chain {
         let (_, parsed) = x509_parser::parse_x509_certificate(one).map_err(|e| malformed(certificate, e))?;
         let own = Validity::of(&parsed);
-        let signed = validity.unwrap_or(own);
-        validity = Some(Validity { not_after: signed.not_after.min(own.not_after), ..signed });
+        validity = Some(validity.map_or(own, |signed| signed.until(own.not_after)));
     }
     let validity = validity.ok_or_else(|| malformed(certificate, "no certificate in it"))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| malformed(key, e))?;
     let shown = CertifiedKey::from_der(chain, secret, &ring::default_provider()).map_err(|e| malformed(key, e))?;
-    Ok(Current { shown: Arc::new(shown), validity })
+    Ok((shown, validity))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use policy::time::UtcMillis;
-
     use super::*;
-    use crate::authority::Authority;
+    use crate::testing::{Installation, days};
 
     #[test]
     fn certificates_are_exchanged_in_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
-        let life = |days: u64| Validity::begun(UtcMillis(1_000_000), Duration::from_secs(days * 86_400));
+        let ca = Installation::new();
+        let at = |name: &str| ca.at(name);
+        let life = days;
         let issue = |days: u64| {
             let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-            ca.issue_server(names, life(days), &at("s.pem"), &at("s.key")).unwrap();
+            ca.issuer.issue_server(names, life(days), &at("s.pem"), &at("s.key")).unwrap();
         };
         issue(1);
         let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
@@ -132,26 +132,24 @@ mod tests {
 
     #[test]
     fn a_chain_ends_with_the_first_of_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let begun = UtcMillis(1_700_000_000_000);
-        let life = |days: u64| Validity::begun(begun, Duration::from_secs(days * 86_400));
+        let (ca, other) = (Installation::new(), Installation::new());
+        let at = |name: &str| ca.at(name);
         let names = || vec!["localhost".to_owned()];
-        let ca = Authority::create(&at("ca.pem"), &at("ca.key")).unwrap();
-        let other = Authority::create(&at("other.pem"), &at("other.key")).unwrap();
-        ca.issue_server(names(), life(90), &at("s.pem"), &at("s.key")).unwrap();
-        other.issue_server(names(), life(30), &at("i.pem"), &at("i.key")).unwrap();
+        ca.issuer.issue_server(names(), days(90), &at("s.pem"), &at("s.key")).unwrap();
+        other.issuer.issue_server(names(), days(30), &at("i.pem"), &at("i.key")).unwrap();
         let [leaf, signer] = ["s.pem", "i.pem"].map(|name| std::fs::read_to_string(at(name)).unwrap());
         std::fs::write(at("chain.pem"), leaf + &signer).unwrap();
         let served = ServerCertificate::load(&at("chain.pem"), &at("s.key")).unwrap();
-        assert_eq!(served.validity(), life(30));
+        assert_eq!(served.validity(), days(30));
         // What its own CA signs does not outlive it.
-        let given = ca.issue_server(names(), life(9000), &at("s.pem"), &at("s.key")).unwrap();
-        assert_eq!(given, Validity { not_after: ca.ends(), ..life(9000) });
+        let given = ca.issuer.issue_server(names(), days(9000), &at("s.pem"), &at("s.key")).unwrap();
+        assert_eq!(given, Validity { not_after: ca.issuer.ends(), ..days(9000) });
         let served = ServerCertificate::load(&at("s.pem"), &at("s.key")).unwrap();
         assert_eq!(served.validity(), given);
         let (_, leaf) = x509_parser::pem::parse_x509_pem(&std::fs::read(at("s.pem")).unwrap()).unwrap();
         assert_eq!(Validity::of(&leaf.parse_x509().unwrap()), given);
-        assert_eq!(Authority::load(&at("ca.pem"), &at("ca.key")).unwrap().ends(), ca.ends());
+        let again = crate::authority::Authority::load(&at("ca.pem"), &at("ca.key")).unwrap();
+        assert_eq!(again.ends(), ca.root.ends());
+        assert!(!again.is_intermediate());
     }
 }

@@ -35,12 +35,35 @@ impl Validity {
         Self { not_before: at(validity.not_before.timestamp()), not_after: at(validity.not_after.timestamp()) }
     }
 
-    /// Whether it is time for the next: a third of its life is left. Also when it has not begun, for then a clock
-    /// was set back.
+    /// The same, that ends no later than `end`.
+    #[must_use]
+    pub fn until(self, end: UtcMillis) -> Self {
+        Self { not_after: self.not_after.min(end), ..self }
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+    }
+
+    /// Whether it holds at a time.
+    #[must_use]
+    pub fn holds(&self, now: UtcMillis) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
+    /// When it is time for the next: a third of its life is left.
+    #[must_use]
+    pub const fn due(&self) -> UtcMillis {
+        let life = self.not_after.0.saturating_sub(self.not_before.0);
+        UtcMillis(self.not_after.0.saturating_sub(life / 3))
+    }
+
+    /// Whether it is time for the next. Also when it has not begun, for then a clock was set back.
     #[must_use]
     pub const fn is_due(&self, now: UtcMillis) -> bool {
-        let life = self.not_after.0.saturating_sub(self.not_before.0);
-        now.0 < self.not_before.0 || self.not_after.0.saturating_sub(now.0) <= life / 3
+        now.0 < self.not_before.0 || self.due().0 <= now.0
     }
 
     /// Seconds until it ends; below zero when it has.

@@ -1,5 +1,6 @@
 //! What can go wrong behind the S3 front, and the one place that chooses the S3 code for it.
 
+use certs::files::CertError;
 use http::StatusCode;
 use policy::decide::Denial;
 use policy::id::{BucketId, KeyId};
@@ -29,6 +30,9 @@ pub enum Error {
     /// The provider of a tenant key did not do what it was asked.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// A CA of the installation cannot sign.
+    #[error("the CA: {0}")]
+    Authority(#[from] CertError),
     /// The data directory or the root key's could not be written.
     #[error("{0}")]
     Home(String),

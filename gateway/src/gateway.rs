@@ -13,6 +13,7 @@ use storage::catalog::Catalog;
 use storage::chunks::ChunkStore;
 use storage::reads::Reads;
 
+use crate::authorities::Authorities;
 use crate::clock;
 use crate::control::ControlState;
 use crate::identity::Identities;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub pool: Arc<BufferPool>,
     /// MD5 beside sealing.
     pub md5: Md5Engine,
+    /// The CAs that sign machines.
+    pub authorities: Arc<Authorities>,
     /// What this node's identity says, verified.
     pub identity: ArcSwap<NodeIdentity>,
     /// The region name that clients see.

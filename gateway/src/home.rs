@@ -2,10 +2,9 @@
 //! The key is checked before anything else is opened, so a wrong one changes nothing.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use certs::files::{CertError, write};
 use policy::id::KeyId;
 use policy::time::UtcMillis;
 use serde::{Deserialize, Serialize};
@@ -34,6 +33,9 @@ pub enum HomeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that is written whole.
+    #[error(transparent)]
+    File(#[from] CertError),
     /// There is something else in it.
     #[error("{0} is not empty and holds no {DESCRIPTOR}: it is not a Gotgan data directory; choose another one")]
     Foreign(PathBuf),
@@ -185,6 +187,18 @@ impl Home {
         self.root_dir.join("ca.pem")
     }
 
+    /// Certificate and key of the intermediate that signs day by day.
+    #[must_use]
+    pub fn issuer(&self) -> [PathBuf; 2] {
+        ["issuer.pem", "issuer.key"].map(|name| self.root_dir.join(name))
+    }
+
+    /// What this node was enrolled as. Whoever writes the data directory cannot write it.
+    #[must_use]
+    pub fn enrolment(&self) -> PathBuf {
+        self.root_dir.join("node.json")
+    }
+
     /// What the first person needs.
     #[must_use]
     pub fn bootstrap(&self) -> PathBuf {
@@ -235,20 +249,7 @@ impl Descriptor {
 /// # Errors
 /// `Io`.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), HomeError> {
-    let io = |source| HomeError::Io { path: path.to_owned(), source };
-    let dir = path.parent().unwrap_or(Path::new("."));
-    dirs::make(dir).map_err(io)?;
-    let part = path.with_extension("part");
-    // A leftover of a crash may have another mode.
-    if let Err(e) = fs::remove_file(&part)
-        && e.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(io(e));
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).map_err(io)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(io)?;
-    fs::rename(&part, path).map_err(io)?;
-    fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+    write(path, content, 0o600).map_err(HomeError::File)
 }
 
 #[cfg(test)]

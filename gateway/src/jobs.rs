@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use certs::identity::IdentityFiles;
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::catalog::rocks::RocksCatalog;
 use storage::collector::Collector;
@@ -16,7 +15,7 @@ use crate::anew::Brake;
 use crate::clock;
 use crate::destruction;
 use crate::gateway::Gateway;
-use crate::node;
+use crate::node::{self, Issued, OwnIdentity};
 use crate::rotation;
 use crate::serve::tell;
 use crate::tls::Tls;
@@ -28,6 +27,8 @@ const ROUND_NEAR_FULL: Duration = Duration::from_millis(250);
 const ROUND_AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// Between two looks for tenant keys that are due: each looks at all of them.
 const ROTATIONS: Duration = Duration::from_secs(15);
+/// After an identity that could not be renewed.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// Between two tries to write what a broken database would have to.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Reclaiming per round, while the disk is not nearly full: a quarter of one disk's time.
@@ -43,8 +44,8 @@ pub struct Jobs {
     pub catalog: Arc<RocksCatalog>,
     /// The TLS certificate, when there is one.
     pub tls: Option<Tls>,
-    /// The files that prove it.
-    pub identity: IdentityFiles,
+    /// This node's identity, to be renewed.
+    pub identity: OwnIdentity,
     /// Told when another start would mend what a full disk broke.
     pub again: Arc<Again>,
     /// Samples of histograms wait there until somebody tidies up.
@@ -125,7 +126,7 @@ impl Jobs {
     async fn look_after_destructions(&self, mut stop: watch::Receiver<bool>) {
         let (mut round, mut rotated_at) = (ROUND, None::<Instant>);
         while goes_on_after(round, &mut stop).await {
-            let looked = destruction::job::look(&self.gateway, &self.identity).await;
+            let looked = destruction::job::look(&self.gateway, &self.identity.files).await;
             let looked = looked.inspect_err(|error| tracing::error!(%error, "destructions cannot be looked after"));
             let rotated = match rotated_at.is_none_or(|at| at.elapsed() >= ROTATIONS) {
                 true => {
@@ -195,12 +196,22 @@ impl Jobs {
         }
     }
 
-    /// Verifies the node's identity again and again (SECURITY.md rule 23 allows 60 s): one that ended, was taken
-    /// away or says something else is told to placement and store, and recorded.
+    /// Verifies the node's identity again and again (SECURITY.md rule 23 allows 60 s), and renews it in time: one that ended, was
+    /// taken away or says something else is told to placement and store, and recorded.
     async fn look_after_identity(&self, mut stop: watch::Receiver<bool>) {
+        let mut wait = None;
         while goes_on(&mut stop).await {
-            let files = self.identity.clone();
-            let Ok(now) = tokio::task::spawn_blocking(move || files.verify()).await else { continue };
+            let own = self.identity.clone();
+            let may_renew = wait.is_none_or(|until| Instant::now() >= until);
+            let looked = tokio::task::spawn_blocking(move || match may_renew {
+                true => own.look(clock::now()),
+                false => own.verify(clock::now()).map(Issued::known),
+            });
+            let Ok(Ok(Issued { identity: now, failed, .. })) = looked.await else { continue };
+            if let Some(error) = failed {
+                tracing::error!(%error, "the node's identity is not renewed yet");
+                wait = Some(Instant::now() + RENEW_AGAIN);
+            }
             if now == **self.gateway.identity.load() {
                 continue;
             }

@@ -10,6 +10,7 @@ mod activity;
 pub mod admin;
 pub mod anew;
 pub mod approval;
+pub mod authorities;
 pub mod bootstrap;
 pub mod clock;
 pub mod command;

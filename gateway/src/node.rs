@@ -1,18 +1,24 @@
-//! This node's identity: issued at the first start, renewed in time, issued anew only when somebody
-//! says so. A certificate that is gone or does not verify is an unknown place, not a reason to make one.
+//! This node's identity: issued at the first start, renewed day by day, and for another place only when somebody says so. A
+//! certificate that is gone or does not verify is an unknown place, not a reason to make one.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use certs::authority::Authority;
-use certs::files::CertError;
+use certs::authority::Machine;
+use certs::files::{CertError, write};
 use certs::identity::{IdentityFiles, NodeIdentity};
+use certs::role::{Role, Roles};
+use certs::validity::Validity;
 use policy::place::{Assurance, Country, ParsePlaceError, Place};
 use policy::time::UtcMillis;
 
+use crate::authorities::Authorities;
 use crate::config::{Node, some};
 use crate::home::Home;
 
-const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Life of an identity; a third of it is left when it is renewed (SECURITY.md rule 23).
+const LIFE: Duration = Duration::from_secs(24 * 3600);
 const NO_PLACE: &str = "none";
 
 /// The identity cannot be issued.
@@ -24,6 +30,14 @@ pub enum NodeError {
     /// A code is none.
     #[error("node: {0}")]
     Place(#[from] ParsePlaceError),
+    /// What the node was enrolled as makes no sense.
+    #[error("{path}: {why}")]
+    Enrolment {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
 }
 
 /// The node's identity, and what was done to have it.
@@ -33,52 +47,136 @@ pub struct Issued {
     pub identity: NodeIdentity,
     /// What happened, for the record; none when it was there and good.
     pub event: Option<String>,
+    /// Why the next one, which is due, is not had yet.
+    pub failed: Option<NodeError>,
 }
 
-/// Where this node's identity lies: whoever writes the data directory writes all but the anchor.
-#[must_use]
-pub fn files(home: &Home) -> IdentityFiles {
-    let [certificate, key, ca] = ["node.pem", "node.key", "ca.pem"].map(|name| home.certificate(name));
-    IdentityFiles { certificate, key, ca, anchor: home.anchor() }
+impl Issued {
+    pub(crate) const fn known(identity: NodeIdentity) -> Self {
+        Self { identity, event: None, failed: None }
+    }
 }
 
-/// Verifies the identity, after issuing it where that is due.
-///
-/// # Errors
-/// [`NodeError`].
-pub fn identity(home: &Home, wanted: &Node, now: UtcMillis) -> Result<Issued, NodeError> {
-    let files = files(home);
-    let IdentityFiles { certificate, key, ca, anchor } = &files;
-    let current = files.verify();
-    let reason = if !ca.exists() && !home.ca_key().exists() {
-        Authority::create(anchor, &home.ca_key())?;
-        Some("the CA was made")
-    } else if said(wanted) && claimed(wanted)?.as_ref() != current.place.place() {
-        Some("another place was declared")
-    } else if current.reason.is_none()
-        && current.not_after < now.0.saturating_add(u64::try_from(RENEW_BEFORE.as_millis()).unwrap_or(0))
-    {
-        Some("it was about to end")
-    } else {
-        None
-    };
-    let Some(reason) = reason else {
-        // It serves while it holds, and nobody should learn on its last day that it cannot be renewed.
-        if let Err(error) = Authority::load(anchor, &home.ca_key()) {
-            tracing::warn!(%error, "this node's identity cannot be renewed");
+/// The identity of this process, and how it comes by the next one.
+#[derive(Debug, Clone)]
+pub struct OwnIdentity {
+    /// Where it lies: whoever writes the data directory writes all but the anchor.
+    pub files: IdentityFiles,
+    authorities: Arc<Authorities>,
+    enrolment: PathBuf,
+    name: String,
+}
+
+impl OwnIdentity {
+    /// That of an installation.
+    #[must_use]
+    pub fn of(home: &Home, authorities: &Arc<Authorities>) -> Self {
+        let [certificate, key, ca] = ["node.pem", "node.key", "ca.pem"].map(|name| home.certificate(name));
+        Self {
+            files: IdentityFiles { certificate, key, ca, anchor: home.anchor() },
+            authorities: Arc::clone(authorities),
+            enrolment: home.enrolment(),
+            name: format!("node of {}", home.descriptor.installation),
         }
-        return Ok(Issued { identity: current, event: None });
-    };
-    let place = match current.place.place() {
-        Some(place) if !said(wanted) => Some(place.clone()),
-        _ => claimed(wanted)?,
-    };
-    let authority = Authority::load(anchor, &home.ca_key())?;
-    authority.publish(ca)?;
-    authority.issue_node(&format!("node of {}", home.descriptor.installation), place.as_ref(), certificate, key)?;
-    let identity = files.verify();
-    let event = format!("identity {} issued because {reason}: {}", identity.serial, describe(&identity));
-    Ok(Issued { identity, event: Some(event) })
+    }
+
+    /// The CAs that sign it.
+    #[must_use]
+    pub const fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
+    }
+
+    /// Verifies the identity, after issuing it where that is due.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub fn open(&self, wanted: &Node, home: &Home, now: UtcMillis) -> Result<Issued, NodeError> {
+        let current = self.verify(now)?;
+        if !self.files.ca.exists() && !home.ca_key().exists() {
+            self.authorities.create(now)?;
+            return self.issue(claimed(wanted)?, "the CA was made", now);
+        }
+        if said(wanted) {
+            let wanted = claimed(wanted)?;
+            if wanted.as_ref() != current.place.place() {
+                return self.issue(wanted, "another place was declared", now);
+            }
+        }
+        self.renewed(current, now)
+    }
+
+    /// Verifies the identity, and renews one that is about to end or has ended. It asks the disk.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn look(&self, now: UtcMillis) -> Result<Issued, NodeError> {
+        let current = self.verify(now)?;
+        self.renewed(current, now)
+    }
+
+    /// What it proves.
+    ///
+    /// # Errors
+    /// `Enrolment` when nobody can say what the node was enrolled as.
+    pub fn verify(&self, now: UtcMillis) -> Result<NodeIdentity, NodeError> {
+        let found = self.files.verify(now);
+        // A certificate of before could be put back by whoever writes the data directory.
+        Ok(match self.enrolled()? {
+            Some(place) if found.reason.is_none() && found.place.place() != place.as_ref() => {
+                NodeIdentity::unknown("the certificate says another place than the node was enrolled for")
+            }
+            _ => found,
+        })
+    }
+
+    fn renewed(&self, current: NodeIdentity, now: UtcMillis) -> Result<Issued, NodeError> {
+        if current.reason.is_none() && now < current.due {
+            return Ok(Issued::known(current));
+        }
+        let (then, reason) = match current.reason {
+            None => (current, "it was about to end"),
+            Some(_) => match self.files.own_validity().filter(|own| !own.holds(now)) {
+                // As it was when it held: nothing but its end is wrong with it.
+                Some(own) => (self.verify(own.not_after)?, "it had ended"),
+                None => return Ok(Issued::known(current)),
+            },
+        };
+        let Some(place) = then.place.place().cloned() else {
+            return Ok(Issued::known(self.verify(now)?));
+        };
+        // It serves while it holds.
+        match self.issue(Some(place), reason, now) {
+            Ok(issued) => Ok(issued),
+            Err(error) => Ok(Issued { failed: Some(error), ..Issued::known(self.verify(now)?) }),
+        }
+    }
+
+    fn issue(&self, place: Option<Place>, reason: &str, now: UtcMillis) -> Result<Issued, NodeError> {
+        let authority = self.authorities.issuer(place.as_ref().map(|place| place.country), now)?;
+        let IdentityFiles { certificate, key, ca, anchor } = &self.files;
+        write(ca, &std::fs::read(anchor).map_err(|source| CertError::Io { path: anchor.clone(), source })?, 0o644)?;
+        let record = serde_json::to_vec_pretty(&place).map_err(|e| self.malformed(e))?;
+        write(&self.enrolment, &record, 0o600)?;
+        let roles: Roles = Role::ALL.into();
+        let machine = Machine { name: &self.name, roles: &roles, place: place.as_ref() };
+        authority.issue_own(&machine, Validity::begun(now, LIFE), (certificate, key))?;
+        let identity = self.verify(now)?;
+        let event = format!("identity {} issued because {reason}: {}", identity.serial, describe(&identity));
+        Ok(Issued { event: Some(event), ..Issued::known(identity) })
+    }
+
+    /// What the node was enrolled as; none in an installation of before, until its next certificate.
+    fn enrolled(&self) -> Result<Option<Option<Place>>, NodeError> {
+        match std::fs::read(&self.enrolment) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| self.malformed(e)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(CertError::Io { path: self.enrolment.clone(), source }.into()),
+        }
+    }
+
+    fn malformed(&self, why: impl ToString) -> NodeError {
+        NodeError::Enrolment { path: self.enrolment.clone(), why: why.to_string() }
+    }
 }
 
 /// A place for people.
@@ -130,42 +228,111 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    const DAY: u64 = 24 * 3_600_000;
+
+    struct Case {
+        _dir: tempfile::TempDir,
+        home: Home,
+        own: OwnIdentity,
+        now: UtcMillis,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config { data: dir.path().join("d").display().to_string(), ..Config::default() };
+            let home = Home::open(&config, UtcMillis(1)).unwrap();
+            let own = OwnIdentity::of(&home, &Authorities::of(&home));
+            Self { _dir: dir, home, own, now: crate::clock::now() }
+        }
+
+        fn of(&self, node: &Node) -> Result<Issued, NodeError> {
+            self.own.open(node, &self.home, self.now)
+        }
+
+        fn kept(&self) -> [Vec<u8>; 3] {
+            let IdentityFiles { certificate, key, ca, .. } = &self.own.files;
+            [certificate, key, ca].map(|path| std::fs::read(path).unwrap())
+        }
+    }
+
+    fn in_country(country: &str) -> Node {
+        Node { country: country.to_owned(), ..Node::default() }
+    }
+
     #[test]
     fn identities_change_only_when_somebody_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config { data: dir.path().join("d").display().to_string(), ..Config::default() };
-        let home = Home::open(&config, UtcMillis(1)).unwrap();
-        let now = crate::clock::now();
-        let of = |node: &Node| identity(&home, node, now).unwrap();
+        let case = Case::new();
+        let of = |node: &Node| case.of(node).unwrap();
         let first = of(&Node::default());
         assert!(first.event.is_some() && describe(&first.identity).starts_with("KR / KR-41"));
         assert_eq!(of(&Node::default()).event, None);
-        let japan = of(&Node { country: "JP".to_owned(), ..Node::default() });
+        let japan = of(&in_country("JP"));
         assert_eq!(japan.identity.place.place().unwrap().country.as_str(), "JP");
         assert_eq!(of(&Node::default()).identity, japan.identity, "it stays what it was");
-        assert!(of(&Node { country: "none".to_owned(), ..Node::default() }).identity.place.place().is_none());
-        std::fs::remove_file(home.certificate("node.pem")).unwrap();
+        assert!(of(&in_country("none")).identity.place.place().is_none());
+        std::fs::remove_file(case.home.certificate("node.pem")).unwrap();
         let gone = of(&Node::default());
         assert!(gone.event.is_none() && gone.identity.place.place().is_none(), "not made again in silence");
-        let late = identity(&home, &Node { country: "KR".to_owned(), ..Node::default() }, now).unwrap();
-        assert!(late.identity.place.place().is_some());
-        let (key, elsewhere) = (std::fs::read(home.ca_key()).unwrap(), dir.path().join("foreign.key"));
-        Authority::create(&dir.path().join("foreign.pem"), &elsewhere).unwrap();
-        std::fs::copy(elsewhere, home.ca_key()).unwrap();
-        let node = files(&home);
-        let kept = || [&node.certificate, &node.key, &node.ca].map(|path| std::fs::read(path).unwrap());
-        let (before, seoul) = (kept(), "KR-11".to_owned());
-        let moved = identity(&home, &Node { subdivision: seoul, ..Node::default() }, now);
-        assert!(matches!(moved, Err(NodeError::Cert(CertError::Foreign { .. }))), "{moved:?}");
-        assert_eq!(kept(), before, "nothing was changed");
-        std::fs::write(home.ca_key(), key).unwrap();
-        let others = Authority::create(&node.ca, &dir.path().join("others.key")).unwrap();
-        let korea = claimed(&Node::default()).unwrap();
-        others.issue_node("foreign", korea.as_ref(), &node.certificate, &node.key).unwrap();
-        let foreign = of(&Node::default());
+        assert!(of(&in_country("KR")).identity.place.place().is_some());
+    }
+
+    #[test]
+    fn what_others_signed_or_was_before_is_no_identity() {
+        let case = Case::new();
+        let japan = case.of(&in_country("JP")).unwrap();
+        let before = case.kept();
+        assert!(case.of(&in_country("KR")).unwrap().identity.place.place().is_some());
+        let files = &case.own.files;
+        for (path, content) in [&files.certificate, &files.key, &files.ca].into_iter().zip(before) {
+            std::fs::write(path, content).unwrap();
+        }
+        let back = case.of(&Node::default()).unwrap();
+        assert!(back.event.is_none() && back.identity.place.place().is_none(), "put back: {back:?}");
+        assert_ne!(back.identity, japan.identity);
+        let other = Case::new();
+        other.of(&Node::default()).unwrap();
+        for (path, content) in [&files.certificate, &files.key, &files.ca].into_iter().zip(other.kept()) {
+            std::fs::write(path, content).unwrap();
+        }
+        let foreign = case.of(&Node::default()).unwrap();
         assert!(foreign.event.is_none() && foreign.identity.place.place().is_none(), "signed by another CA");
-        assert!(of(&Node { country: "KR".to_owned(), ..Node::default() }).identity.place.place().is_some());
-        let year = UtcMillis(now.0 + 350 * 24 * 3_600_000);
-        assert!(identity(&home, &Node::default(), year).unwrap().event.unwrap().contains("about to end"));
+        assert!(case.of(&in_country("KR")).unwrap().identity.place.place().is_some());
+        std::fs::write(case.home.enrolment(), "none").unwrap();
+        assert!(matches!(case.of(&Node::default()), Err(NodeError::Enrolment { .. })));
+    }
+
+    #[test]
+    fn a_key_of_another_ca_signs_nothing() {
+        let (case, other) = (Case::new(), Case::new());
+        for case in [&case, &other] {
+            case.of(&Node::default()).unwrap();
+        }
+        std::fs::copy(other.home.ca_key(), case.home.ca_key()).unwrap();
+        std::fs::remove_file(&case.home.issuer()[0]).unwrap();
+        let before = case.kept();
+        let moved = case.of(&Node { subdivision: "KR-11".to_owned(), ..Node::default() });
+        assert!(matches!(moved, Err(NodeError::Cert(CertError::Foreign { .. }))), "{moved:?}");
+        assert_eq!(case.kept(), before, "nothing was changed");
+    }
+
+    #[test]
+    fn it_is_renewed_in_time_and_after_its_time_as_what_it_was() {
+        let case = Case::new();
+        let first = case.of(&in_country("KR")).unwrap().identity;
+        // The root lies in a safe from now on.
+        std::fs::remove_file(case.home.ca_key()).unwrap();
+        let at = |millis: u64| case.own.look(UtcMillis(case.now.0 + millis)).unwrap();
+        assert_eq!(at(DAY / 2).event, None);
+        let next = at(DAY * 3 / 4);
+        assert!(next.event.unwrap().contains("about to end") && next.identity.place == first.place);
+        let late = at(30 * DAY);
+        assert!(late.event.unwrap().contains("had ended") && late.identity.place == first.place);
+        let back = at(0);
+        assert!(back.event.is_some() && back.identity.place == first.place, "a clock that was wrong");
+        let gone = case.own.look(UtcMillis(case.now.0 + 400 * DAY));
+        let gone = gone.unwrap();
+        assert!(gone.failed.is_some(), "the intermediate ended, and only the root signs another");
+        assert_eq!(gone.identity.place.place(), None);
     }
 }

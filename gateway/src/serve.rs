@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::{ConnectionLimits, Listener};
 use crate::admin::{Admin, Routes};
 use crate::anew::Handover;
+use crate::authorities::Authorities;
 use crate::bootstrap::{self, Bootstrap, BootstrapError, FirstSecret};
 use crate::clock;
 use crate::config::{Config, ConfigError, Limits, some};
@@ -38,7 +39,7 @@ use crate::home::{Home, HomeError};
 use crate::identity::Identities;
 use crate::jobs::{Again, Jobs};
 use crate::keys::KeyRing;
-use crate::node::{self, NodeError};
+use crate::node::{self, Issued, NodeError, OwnIdentity};
 use crate::opened::OpenedVersions;
 use crate::platform::{self, PlatformKey};
 use crate::provider::KeyProvider;
@@ -140,6 +141,7 @@ pub struct Server {
     admin: Arc<Admin>,
     listeners: [Listener; 2],
     tls: Option<Tls>,
+    own: OwnIdentity,
     metrics: PrometheusHandle,
     again: Arc<Again>,
     /// What the first person needs; only at the first start.
@@ -173,8 +175,8 @@ impl Server {
         // Before anything is made: an address that may not or cannot be had leaves no trace on disk.
         let sockets = [bind(config, &config.listen.s3).await?, bind(config, &config.listen.admin).await?];
         let home = Home::open(config, now)?;
-        let issued = node::identity(&home, &config.node, now)?;
-        let certificate = Tls::open(&config.tls, &home, now)?;
+        let (own, issued) = identity_of(&home, config, now)?;
+        let certificate = Tls::open(&config.tls, &home, own.authorities(), now)?;
         let tls = certificate.as_ref().map(Tls::listens).transpose()?;
         let (limits, patience) = bounds(&config.limits);
         let [s3, admin] = sockets.map(|socket| Listener { socket, tls: tls.clone(), limits });
@@ -205,6 +207,7 @@ impl Server {
             catalog: shared,
             pool,
             md5: Md5Engine::new(1).map_err(|source| ServeError::System { what: "start the MD5 thread", source })?,
+            authorities: Arc::clone(own.authorities()),
             identity: ArcSwap::from_pointee(issued.identity),
             region: config.region.clone(),
             session,
@@ -229,6 +232,7 @@ impl Server {
             admin: admin_side,
             listeners: [s3, admin],
             tls: certificate,
+            own,
             metrics,
             again: Arc::new(Again::new(handed.starts)),
             first,
@@ -247,7 +251,7 @@ impl Server {
             gateway: Arc::clone(&self.gateway),
             catalog: Arc::clone(&self.catalog),
             tls: self.tls,
-            identity: node::files(&self.home),
+            identity: self.own,
             again: Arc::clone(&self.again),
             metrics: self.metrics.clone(),
         };
@@ -334,6 +338,16 @@ pub(crate) async fn tell(gateway: &Gateway, event: &str, detail: &str) -> Result
     let content = Content::Control(Control { event: event.to_owned(), detail: detail.to_owned() });
     gateway.recorder.append(None, clock::now(), &content).await?;
     Ok(())
+}
+
+/// This node's identity, which serves while it holds, whatever becomes of the next one.
+fn identity_of(home: &Home, config: &Config, now: UtcMillis) -> Result<(OwnIdentity, Issued), ServeError> {
+    let own = OwnIdentity::of(home, &Authorities::of(home));
+    let issued = own.open(&config.node, home, now)?;
+    if let Some(error) = &issued.failed {
+        tracing::error!(%error, "the node's identity is not renewed yet");
+    }
+    Ok((own, issued))
 }
 
 fn store_options(

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use certs::authority::Authority;
 use certs::files::CertError;
 use certs::tls::ServerCertificate;
 use certs::validity::Validity;
 use policy::time::UtcMillis;
 use rustls::ServerConfig;
 
+use crate::authorities::Authorities;
 use crate::clock::rfc3339;
 use crate::config::{self, some};
 use crate::home::Home;
@@ -34,7 +34,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Own {
     names: Vec<String>,
-    ca: [PathBuf; 2],
+    authorities: Arc<Authorities>,
     files: [PathBuf; 2],
     /// Not before, for the last renewal failed.
     wait: UtcMillis,
@@ -45,11 +45,16 @@ impl Tls {
     ///
     /// # Errors
     /// Certificates or keys that cannot be read, made or used.
-    pub fn open(wanted: &config::Tls, home: &Home, now: UtcMillis) -> Result<Option<Self>, CertError> {
+    pub fn open(
+        wanted: &config::Tls,
+        home: &Home,
+        authorities: &Arc<Authorities>,
+        now: UtcMillis,
+    ) -> Result<Option<Self>, CertError> {
         let ([certificate, key], own) = match (some(&wanted.certificate), some(&wanted.key), some(&wanted.names)) {
             (Some(certificate), Some(key), _) => ([certificate, key].map(PathBuf::from), None),
             (_, _, Some(names)) => {
-                let own = Own::new(names, home);
+                let own = Own::new(names, home, authorities);
                 own.sign(now)?;
                 (own.files.clone(), Some(own))
             }
@@ -100,10 +105,10 @@ impl Tls {
 }
 
 impl Own {
-    fn new(names: &str, home: &Home) -> Self {
+    fn new(names: &str, home: &Home, authorities: &Arc<Authorities>) -> Self {
         Self {
             names: names.split(',').map(|name| name.trim().to_owned()).collect(),
-            ca: [home.anchor(), home.ca_key()],
+            authorities: Arc::clone(authorities),
             files: ["server.pem", "server.key"].map(|name| home.certificate(name)),
             wait: UtcMillis(0),
         }
@@ -111,18 +116,14 @@ impl Own {
 
     fn sign(&self, now: UtcMillis) -> Result<(), CertError> {
         let [certificate, key] = &self.files;
-        self.authority()?.issue_server(self.names.clone(), Validity::begun(now, LIFE), certificate, key)?;
+        let authority = self.authorities.issuer(None, now)?;
+        authority.issue_server(self.names.clone(), Validity::begun(now, LIFE), certificate, key)?;
         Ok(())
-    }
-
-    fn authority(&self) -> Result<Authority, CertError> {
-        let [ca, key] = &self.ca;
-        Authority::load(ca, key)
     }
 
     /// Signs the next; false where that would end no later, as the CA itself does, and where the clock is right.
     fn sign_next(&self, validity: Validity, now: UtcMillis) -> Result<bool, CertError> {
-        if validity.not_before <= now && self.authority()?.ends() <= validity.not_after {
+        if validity.not_before <= now && self.authorities.issuer(None, now)?.ends() <= validity.not_after {
             return Ok(false);
         }
         self.sign(now).map(|()| true)
@@ -167,6 +168,12 @@ mod tests {
 
     const DAY: u64 = 86_400_000;
 
+    fn identity(home: &Home, now: UtcMillis) -> Arc<Authorities> {
+        let authorities = Authorities::of(home);
+        crate::node::OwnIdentity::of(home, &authorities).open(&Node::default(), home, now).unwrap();
+        authorities
+    }
+
     #[test]
     fn a_certificate_of_the_own_ca_is_renewed_when_a_third_of_its_life_is_left() {
         let dir = tempfile::tempdir().unwrap();
@@ -175,8 +182,8 @@ mod tests {
         let begin = crate::clock::now();
         let day = |days: u64| UtcMillis(begin.0 + days * DAY);
         let home = Home::open(&config, begin).unwrap();
-        crate::node::identity(&home, &Node::default(), begin).unwrap();
-        let mut tls = Tls::open(&config.tls, &home, begin).unwrap().unwrap();
+        let authorities = identity(&home, begin);
+        let mut tls = Tls::open(&config.tls, &home, &authorities, begin).unwrap().unwrap();
         let first = tls.certificate.validity();
         let mut look = |days: u64| {
             tls.look_after(day(days));
@@ -204,16 +211,16 @@ mod tests {
         let mut config = Config { data: dir.path().join("d").display().to_string(), ..Config::default() };
         let begin = crate::clock::now();
         let home = Home::open(&config, begin).unwrap();
-        crate::node::identity(&home, &Node::default(), begin).unwrap();
+        let authorities = identity(&home, begin);
         let [certificate, key] = ["given.pem", "given.key"].map(|name| dir.path().join(name));
-        let authority = Authority::load(&home.certificate("ca.pem"), &home.ca_key()).unwrap();
+        let authority = authorities.issuer(None, begin).unwrap();
         let life = Validity::begun(begin, LIFE);
         authority.issue_server(vec!["localhost".to_owned()], life, &certificate, &key).unwrap();
         (config.tls.certificate, config.tls.key) = (certificate.display().to_string(), key.display().to_string());
         config.tls.names = "localhost".to_owned();
-        let mut tls = Tls::open(&config.tls, &home, begin).unwrap().unwrap();
+        let mut tls = Tls::open(&config.tls, &home, &authorities, begin).unwrap().unwrap();
         tls.look_after(UtcMillis(begin.0 + 360 * DAY));
         assert_eq!(tls.certificate.validity(), life);
-        assert!(Tls::open(&config::Tls::default(), &home, begin).unwrap().is_none());
+        assert!(Tls::open(&config::Tls::default(), &home, &authorities, begin).unwrap().is_none());
     }
 }

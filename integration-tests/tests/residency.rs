@@ -89,7 +89,7 @@ fn an_identity_that_is_gone_or_foreign_is_an_unknown_place() {
     server.client().put("here", "k", "v").done();
 }
 
-/// An identity of this installation's CA with the claim of another one, for some seconds.
+/// An identity that the root itself signed, as before there were intermediates, for some seconds; and no CA that would renew it.
 fn short_lived(store: &Store, seconds: i64) -> String {
     let read = |path: &str| std::fs::read_to_string(store.home().join(path)).unwrap();
     let key = rcgen::KeyPair::from_pem(&read("data.root/ca.key")).unwrap();
@@ -101,6 +101,9 @@ fn short_lived(store: &Store, seconds: i64) -> String {
     params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&oid, value)];
     params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
     let node = rcgen::KeyPair::from_pem(&read("data/certs/node.key")).unwrap();
+    for file in ["ca.key", "issuer.key", "node.json"] {
+        let _gone = std::fs::remove_file(store.home().join("data.root").join(file));
+    }
     params.signed_by(&node, &issuer).unwrap().pem()
 }
 

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::{CommandError, print};
 use crate::anew::Handover;
 use crate::bootstrap::Bootstrap;
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::serve::{Ended, Server};
 
 /// Threads for work that blocks: chunk writes, cold reads, lists.
@@ -119,7 +119,7 @@ impl ServeArgs {
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), CommandError> {
     let config = args.config()?;
-    log_to_stderr(&config)?;
+    log_to_stderr(&config.log)?;
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let crew = Arc::new(Crew::new(workers));
     let [parks, unparks] = [(); 2].map(|()| Arc::clone(&crew));
@@ -201,11 +201,11 @@ fn name_process() {
     }
 }
 
-fn log_to_stderr(config: &Config) -> Result<(), CommandError> {
+pub(super) fn log_to_stderr(log: &Log) -> Result<(), CommandError> {
     // s3s logs whole requests, which hold secrets and names.
-    let filter = EnvFilter::try_new(format!("{},s3s=off", config.log.filter)).map_err(CommandError::new)?;
+    let filter = EnvFilter::try_new(format!("{},s3s=off", log.filter)).map_err(CommandError::new)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format.as_str() {
+    match log.format.as_str() {
         "json" => builder.json().init(),
         _ => builder.with_ansi(false).init(),
     }

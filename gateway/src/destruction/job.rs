@@ -249,7 +249,7 @@ impl Work<'_> {
         }
         let (files, mut certificate) = (identity.clone(), issue(self.gateway, &self.known.row, &stays).await?);
         let sign = move || {
-            evidence::sign(&files, |signer| {
+            evidence::sign(&files, now(), |signer| {
                 certificate.signer = signer;
                 serde_json::to_string(&certificate).map_err(|e| e.to_string())
             })
