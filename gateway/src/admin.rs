@@ -45,6 +45,7 @@ mod destructions;
 mod failure;
 mod keys;
 mod ledger;
+pub mod machines;
 mod outcome;
 mod persons;
 pub mod reseatings;
@@ -56,6 +57,7 @@ use audit::chain::Chains;
 use auth::Nonces;
 use call::{Call, named};
 use failure::Failure;
+use machines::Revocations;
 use outcome::{Outcome, Then};
 
 /// Largest JSON document.
@@ -76,6 +78,7 @@ pub struct Admin {
     tasks: TaskTracker,
     /// Whoever makes a transport key: that keeps a processor busy, and is counted before.
     importing: Arc<tokio::sync::Mutex<()>>,
+    revocations: Revocations,
     first_secret: FirstSecret,
     opened: UtcMillis,
     patience: Duration,
@@ -106,6 +109,7 @@ impl Admin {
             chains,
             tasks,
             importing,
+            revocations: Revocations::default(),
             first_secret,
             opened,
             patience,
@@ -270,6 +274,12 @@ impl Admin {
             AdminOperation::AccessShow => accesses::show(self, call).await,
             AdminOperation::KeyImportBegin => keys::import::begin(self, call).await,
             AdminOperation::RootReplace => replace_root(self).await,
+            AdminOperation::MachineInvite => machines::invite(self, call).await,
+            AdminOperation::MachineSign => machines::sign(self, call).await,
+            AdminOperation::MachineRevoke => machines::revoke(self, call).await,
+            AdminOperation::MachineList => machines::list(self).await,
+            AdminOperation::MachineShow => machines::show(self, call).await,
+            AdminOperation::CertificateIssue => machines::issue(self, call).await,
         }
     }
 

@@ -8,9 +8,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 mod access;
 mod admin;
 mod approval;
+mod certs;
 mod client;
 mod config;
 mod key;
+mod machine;
 mod reseat;
 mod root;
 mod serve;
@@ -50,6 +52,9 @@ enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Machines of the platform and their certificates.
+    #[command(subcommand)]
+    Certs(certs::Certs),
     /// The root key, which wraps the keys of the sealed file.
     #[command(subcommand)]
     Root(root::Root),
@@ -112,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Access(command) => access::access(&command),
         Command::Enrol(command) => admin::enrol(&command),
         Command::Completions { shell } => completions(shell),
+        Command::Certs(command) => certs::certs(&command),
         Command::Root(command) => root::root(&command),
         Command::Bucket(command) => admin::bucket(&command),
         Command::Audit(command) => admin::audit(&command),

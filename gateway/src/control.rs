@@ -15,6 +15,7 @@ use crate::seal::{SealError, Suite};
 
 mod access;
 mod destruction;
+mod machine;
 mod reseating;
 mod rewrap;
 pub(crate) mod state;
@@ -22,6 +23,7 @@ mod transport;
 
 pub use access::{AccessRow, AccessState};
 pub use destruction::{Contents, DestructionRow, DestructionState, KeyAnswer};
+pub use machine::{MachineCertificate, MachineRow};
 pub use reseating::{ReseatingRow, ReseatingState};
 pub use rewrap::{RewrapRow, RewrapState};
 pub use state::{Bucket, ControlState, Standing};

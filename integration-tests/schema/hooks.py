@@ -2,7 +2,7 @@
 
 Accounts come from the environment, each as `GOTGAN_NAME_ACCESS_KEY_ID` and `GOTGAN_NAME_SECRET_ACCESS_KEY`: PLATFORM is a
 platform administrator, CHIEF the administrator of a tenant, KEEPER, OFFICER and AUDITOR the key administrator, compliance
-officer and auditor of another. GOTGAN_REGION is the server's, GOTGAN_ADMIN its address. GOTGAN_NEWCOMERS are principals of the
+officer and auditor of another; MACHINE is a machine of the platform. GOTGAN_REGION is the server's, GOTGAN_ADMIN its address. GOTGAN_NEWCOMERS are principals of the
 chief's tenant who are invited again and again. GOTGAN_EXAMPLES is a JSON file with requests that succeed:
 {operationId: [{"path": {}, "query": {}, "body": {}, "as": account}]}. GOTGAN_SPARED names ids and access keys that are not to be
 disabled or revoked, separated by commas: those in use. Other ones are disabled and revoked. GOTGAN_SEEN is written at the end:
@@ -33,7 +33,7 @@ def account(name):
 
 
 ROLES = {"platform-administrator": "platform", "tenant-administrator": "chief", "key-administrator": "keeper",
-         "compliance-officer": "officer", "auditor": "auditor"}
+         "compliance-officer": "officer", "auditor": "auditor", "machine": "machine"}
 ACCOUNTS = {name: account(name) for name in ROLES.values()}
 # Who made what: to others it may not be there.
 MAKERS = {}
@@ -130,7 +130,7 @@ def map_body(context, body):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Keeps the accounts in use: they are among what lists give, and so among what is tried next."""
-    if name_of(case.operation) in ("PrincipalDisable", "CredentialRevoke"):
+    if name_of(case.operation) in ("PrincipalDisable", "CredentialRevoke", "MachineRevoke"):
         for name, value in case.path_parameters.items():
             if value in SPARED:
                 case.path_parameters[name] = "0" * 32

@@ -150,6 +150,12 @@ def reseat(tenant):
 reseatings = [call("POST", "reseatings", platform, reseat(tenant))["id"] for tenant in ("ward-2", "ward-3", "clinic")]
 
 
+machines = [call("POST", "machines", platform, {"name": f"node-{n}", "roles": ["node"], "country": "KR", "site": "pangyo-1"}) for n in range(4)]
+machine = call("POST", "enrol", machines[0]["invitation"])
+key_and_request = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj", "/CN=node-0"]
+certificate_request = subprocess.run(key_and_request, check=True, capture_output=True, text=True).stdout
+
+
 def signed(name, kind, id, by):
     """The body of a request that signs it."""
     return {"signature": signature(approval[name], call("GET", f"{kind}/{id}", by)["document"])}
@@ -213,6 +219,12 @@ examples = {
     "KeyDestroyCancel": [{"path": {"id": called_off}}],
     "KeyDestructionList": [{}],
     "KeyDestructionShow": [{"path": {"id": id}} for id in (*done, waiting)],
+    "MachineInvite": [{"body": {"name": "node-9", "roles": ["node", "gateway"], "country": "KR", "subdivision": "KR-41", "site": "판교 1", "rack": "r7"}}],
+    "MachineList": [{}],
+    "MachineShow": [{"path": {"id": each["id"]}} for each in machines],
+    "MachineSign": [{"path": {"id": machines[1]["id"]}, "body": signed("platform", "machines", machines[1]["id"], platform)}],
+    "MachineRevoke": [{"path": {"id": machines[2]["id"]}}],
+    "CertificateIssue": [{"body": {"request": certificate_request}}],
     "AccessRequest": [{"body": let_in("demo", "millet")}],
     "AccessSign": [{"path": {"id": accesses[0]}, "body": signed("platform", "accesses", accesses[0], platform)}],
     "AccessEnd": [
@@ -223,11 +235,11 @@ examples = {
     "AccessShow": [{"path": {"id": accesses[0]}}, {"path": {"id": of_clinic}, "as": "chief"}],
     "RootReplace": [{}],
 }
-examples |= {name: [{}] for name in ("Health", "Ready", "Metrics", "OpenApi")}
+examples |= {name: [{}] for name in ("Health", "Ready", "Metrics", "OpenApi", "Ca", "Revocations")}
 with open(f"{out}/examples.json", "w") as file:
     json.dump(examples, file)
 
-accounts = {"platform": platform, "chief": chief, "keeper": keeper, "officer": officer, "auditor": auditor}
+accounts = {"platform": platform, "chief": chief, "keeper": keeper, "officer": officer, "auditor": auditor, "machine": machine}
 settings = {
     "GOTGAN_ADMIN": first["admin_endpoint"],
     "GOTGAN_REGION": first["region"],

@@ -225,7 +225,8 @@ fn identity<'a>(request: &Request<'a>, held: &mut Vec<RuleId>) -> Result<&'a Act
 
 fn admin(operation: AdminOperation, actor: &Actor, mut held: Vec<RuleId>) -> Result<Permit, Denial> {
     let roles = operation.roles();
-    let rule = if roles.contains(&Role::PlatformAdministrator) { rules::ADMIN_ROLE } else { rules::KEY_ROLE };
+    let platform = roles.iter().any(|role| !role.is_of_a_tenant());
+    let rule = if platform { rules::ADMIN_ROLE } else { rules::KEY_ROLE };
     if !roles.contains(&actor.role) || actor.tenant.is_some() != actor.role.is_of_a_tenant() {
         let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
         let why = format!("{} is for a {}, and the principal is none", operation.name(), names.join(" or "));

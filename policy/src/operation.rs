@@ -156,13 +156,19 @@ admin! {
     AccessShow = "AccessShow",
     KeyImportBegin = "KeyImportBegin",
     RootReplace = "RootReplace",
+    MachineInvite = "MachineInvite",
+    MachineSign = "MachineSign",
+    MachineRevoke = "MachineRevoke",
+    MachineList = "MachineList",
+    MachineShow = "MachineShow",
+    CertificateIssue = "CertificateIssue",
 }
 
 impl AdminOperation {
     /// The roles that it is for.
     #[must_use]
     pub const fn roles(self) -> &'static [Role] {
-        use Role::{Auditor, ComplianceOfficer, KeyAdministrator, PlatformAdministrator, TenantAdministrator};
+        use Role::{Auditor, ComplianceOfficer, KeyAdministrator, Machine, PlatformAdministrator, TenantAdministrator};
         match self {
             Self::TenantCreate
             | Self::TenantList
@@ -172,7 +178,13 @@ impl AdminOperation {
             | Self::TenantReseatInvite
             | Self::AccessRequest
             | Self::AccessSign
+            | Self::MachineInvite
+            | Self::MachineSign
+            | Self::MachineRevoke
+            | Self::MachineList
+            | Self::MachineShow
             | Self::RootReplace => &[PlatformAdministrator],
+            Self::CertificateIssue => &[Machine],
             Self::Enrol => &Role::ALL,
             Self::PrincipalCreate
             | Self::PrincipalList

@@ -20,17 +20,20 @@ pub enum Role {
     ComplianceOfficer,
     /// Reads what the compliance officer reads, from outside, and ends nothing.
     Auditor,
+    /// A machine of the platform, which asks for certificates of its own and for nothing else.
+    Machine,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PlatformAdministrator,
         Self::TenantAdministrator,
         Self::Engineer,
         Self::KeyAdministrator,
         Self::ComplianceOfficer,
         Self::Auditor,
+        Self::Machine,
     ];
 
     /// Its name in the admin API and on the command line.
@@ -43,6 +46,7 @@ impl Role {
             Self::KeyAdministrator => "key-administrator",
             Self::ComplianceOfficer => "compliance-officer",
             Self::Auditor => "auditor",
+            Self::Machine => "machine",
         }
     }
 
@@ -50,7 +54,7 @@ impl Role {
     #[must_use]
     pub const fn is_of_a_tenant(self) -> bool {
         match self {
-            Self::PlatformAdministrator => false,
+            Self::PlatformAdministrator | Self::Machine => false,
             Self::TenantAdministrator
             | Self::Engineer
             | Self::KeyAdministrator

@@ -70,7 +70,7 @@ rules! {
     IDENTITY = "identity.required", "Only an authenticated, active principal is served", Some(SAFETY_5), Some("2026-07-01");
     TENANT = "tenant.own-bucket", "A principal reaches only its own tenant's buckets", Some(SAFETY_5), Some("2026-07-01");
     TENANT_REQUIRED = "tenant.required", "Objects are reached by principals of a tenant, not of the platform", Some(SAFETY_5), Some("2026-07-01");
-    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators, the persons of a tenant are for its administrators, and its log for its compliance officers and auditors", Some(SAFETY_5), Some("2026-07-01");
+    ADMIN_ROLE = "admin.role", "The admin API is for platform administrators, certificates are for machines, the persons of a tenant are for its administrators, and its log for its compliance officers and auditors", Some(SAFETY_5), Some("2026-07-01");
     OBJECT_ROLE = "object.role", "Objects are reached by engineers of the tenant, not by who manages its keys or reads its log", Some(SAFETY_5), Some("2026-07-01");
     KEY_ROLE = "key.role", "A tenant's keys are managed by its key administrators and watched by its compliance officers and auditors, not by the platform or by who uses them", Some(SAFETY_7), Some("2026-07-01");
     KEY_REASON = "key.reason", "A tenant key opens nothing for a reason that its policy refuses", Some(SAFETY_7), Some("2026-07-01");

@@ -23,6 +23,9 @@ use crate::error::Error;
 /// Makes a principal. An administrator of a tenant is given an invitation for it.
 pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (name, role) = (name_of(call)?, role_of(call)?);
+    if role == Role::Machine {
+        return Err(bad("a machine is invited with what it is and where it stands: POST /v1/machines"));
+    }
     let tenant = tenant_of(admin, call, role).await?;
     let unseated = seats(admin, call, tenant).await?;
     let row = made(admin, call, (tenant, name, role)).await?;
@@ -162,9 +165,11 @@ pub(super) async fn create_credential(admin: &Admin, call: &Call<'_>) -> Result<
         return Err(conflict("the principal is disabled"));
     }
     let now = now();
-    // What an administrator of a tenant is known by, the platform does not see either.
+    // What an administrator of a tenant, or a machine, is known by, the platform does not see either.
     let made = match (call.tenant, known.row.role) {
-        (None, role) if role != Role::TenantAdministrator => new_credential(&admin.gateway.keys, &known.row, now)?,
+        (None, role) if !matches!(role, Role::TenantAdministrator | Role::Machine) => {
+            new_credential(&admin.gateway.keys, &known.row, now)?
+        }
         _ => new_invitation(&admin.gateway.keys, &known.row, now)?,
     };
     let row = known.row.clone().given_secret(call.principal, now);

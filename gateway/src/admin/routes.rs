@@ -22,7 +22,7 @@ const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DE
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// What is open to whoever reaches the address, by GET.
-const OPEN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/v1/openapi.json"];
+const OPEN: [&str; 6] = ["/healthz", "/readyz", "/metrics", "/v1/openapi.json", "/v1/ca", "/v1/revocations"];
 
 pub(super) fn no_route(whole: &str, path: &[&str]) -> Failure {
     let known = METHODS.iter().filter(|method| route(method, path).is_some()).map(Method::as_str);
@@ -41,6 +41,8 @@ pub(super) fn router(admin: &Arc<Admin>) -> Router {
         .route("/readyz", get(ready).fallback(api))
         .route("/metrics", get(metrics_page).fallback(api))
         .route("/v1/openapi.json", get(document).fallback(api))
+        .route("/v1/ca", get(ca).fallback(api))
+        .route("/v1/revocations", get(revocations).fallback(api))
         .fallback(api)
         .with_state(Arc::clone(admin))
 }
@@ -80,6 +82,12 @@ pub(super) fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
         ("POST", ["accesses", _, "sign"]) => Some(AdminOperation::AccessSign),
         ("POST", ["accesses", _, "end"]) => Some(AdminOperation::AccessEnd),
         ("POST", ["import"]) => Some(AdminOperation::KeyImportBegin),
+        ("POST", ["machines"]) => Some(AdminOperation::MachineInvite),
+        ("GET", ["machines"]) => Some(AdminOperation::MachineList),
+        ("GET", ["machines", _]) => Some(AdminOperation::MachineShow),
+        ("POST", ["machines", _, "sign"]) => Some(AdminOperation::MachineSign),
+        ("POST", ["machines", _, "revoke"]) => Some(AdminOperation::MachineRevoke),
+        ("POST", ["certificates"]) => Some(AdminOperation::CertificateIssue),
         ("POST", ["root", "replace"]) => Some(AdminOperation::RootReplace),
         ("GET", ["rotations"]) => Some(AdminOperation::KeyRotationList),
         ("POST", ["buckets", _, "rotate"]) => Some(AdminOperation::KeyRotateBucket),
@@ -100,6 +108,30 @@ pub(super) fn route(method: &Method, path: &[&str]) -> Option<AdminOperation> {
 async fn document(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Response {
     count_health(&admin, peer, "/v1/openapi.json");
     ([(CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+}
+
+/// The root's certificate (PEM): what machines and clients believe.
+async fn ca(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Response {
+    count_health(&admin, peer, "/v1/ca");
+    pem(super::machines::anchors(&admin).await)
+}
+
+/// The list of certificates that count no longer (PEM).
+async fn revocations(State(admin): State<Arc<Admin>>, Extension(Peer(peer)): Extension<Peer>) -> Response {
+    count_health(&admin, peer, "/v1/revocations");
+    pem(super::machines::revocations(&admin).await)
+}
+
+fn pem(found: Result<String, crate::error::Error>) -> Response {
+    match found {
+        Ok(text) => ([(CONTENT_TYPE, "application/x-pem-file")], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the CA does not answer");
+            let answer =
+                axum::Json(serde_json::json!({ "error": "the CA does not answer; the server's log says why" }));
+            (StatusCode::SERVICE_UNAVAILABLE, answer).into_response()
+        }
+    }
 }
 
 async fn api(

@@ -118,9 +118,19 @@ pub(super) fn request<R: DeserializeOwned>(
     (key, columns): (&Path, &[(&str, &str)]),
     is_same: impl FnOnce(&R) -> bool,
 ) -> Result<(), CommandError> {
+    let asked = Client::new(reach)?.send("POST", &format!("/v1/{kind}"), body)?;
+    sign_asked(reach, (kind, text(&asked, "id")?), (key, columns), is_same)
+}
+
+/// Signs what the server wrote down when it was asked for, if that is what was asked for.
+pub(super) fn sign_asked<R: DeserializeOwned>(
+    reach: &Reach,
+    (kind, id): (&str, &str),
+    (key, columns): (&Path, &[(&str, &str)]),
+    is_same: impl FnOnce(&R) -> bool,
+) -> Result<(), CommandError> {
     let (client, pair) = (Client::new(reach)?, pair(key)?);
-    let asked = client.send("POST", &format!("/v1/{kind}"), body)?;
-    let path = format!("/v1/{kind}/{}", text(&asked, "id")?);
+    let path = format!("/v1/{kind}/{}", escape(id));
     let shown = client.get(&path, &[])?;
     let document = text(&shown, "document")?;
     if !is_same(&serde_json::from_str(document).map_err(CommandError::new)?) {

@@ -46,8 +46,25 @@ impl Client {
             )));
         }
         let ca = reach.ca.clone().or_else(|| reach.data.as_ref().map(|d| d.join("certs/ca.pem")));
+        Self::of(bootstrap, ca)
+    }
+
+    /// A client of the server that `bootstrap` names, as its administrator.
+    pub(super) fn of(bootstrap: Bootstrap, ca: Option<PathBuf>) -> Result<Self, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::new)?;
         Ok(Self { bootstrap, ca, runtime })
+    }
+
+    /// Where the server is, and its region.
+    pub(super) fn server(&self) -> (&str, &str) {
+        (&self.bootstrap.admin_endpoint, &self.bootstrap.region)
+    }
+
+    /// A page that is open to whoever reaches the server.
+    pub(super) fn page(&self, path: &str) -> Result<String, CommandError> {
+        let (status, bytes) = self.waited(self.sent("GET", path, None))?;
+        let text = String::from_utf8(bytes.to_vec()).map_err(CommandError::new)?;
+        if status.is_success() { Ok(text) } else { Err(CommandError(format!("{} ({status})", text.trim()))) }
     }
 
     pub(super) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, CommandError> {
@@ -60,21 +77,7 @@ impl Client {
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-        self.runtime.block_on(async {
-            let call = tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await;
-            call.map_err(|_| CommandError("the server did not answer in time".to_owned()))?
-        })
-    }
-
-    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-        let endpoint = &self.bootstrap.admin_endpoint;
-        let host = endpoint.split("://").nth(1).ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?;
-        let request = self.request(method, path, host.trim_end_matches('/'), body)?;
-        let sent = https::send(endpoint, self.ca.as_deref(), request, ANSWER_MAX).await;
-        let (status, bytes) = sent.map_err(|error| match error {
-            HttpError::NoCa => CommandError("the server uses TLS: give its CA certificate by --ca FILE".to_owned()),
-            other => CommandError::new(other),
-        })?;
+        let (status, bytes) = self.waited(self.sent(method, path, body))?;
         let answer: Value = serde_json::from_slice(&bytes)
             .map_err(|_| CommandError(format!("the server answered {status} without JSON")))?;
         if status.is_success() {
@@ -82,6 +85,29 @@ impl Client {
         }
         let why = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
         Err(CommandError(format!("{why} ({status})")))
+    }
+
+    fn waited<T>(&self, answer: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+        self.runtime.block_on(async {
+            let call = tokio::time::timeout(DEADLINE, answer).await;
+            call.map_err(|_| CommandError("the server did not answer in time".to_owned()))?
+        })
+    }
+
+    async fn sent(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(http::StatusCode, bytes::Bytes), CommandError> {
+        let endpoint = &self.bootstrap.admin_endpoint;
+        let host = endpoint.split("://").nth(1).ok_or_else(|| CommandError("admin_endpoint is no URL".to_owned()))?;
+        let request = self.request(method, path, host.trim_end_matches('/'), body)?;
+        let sent = https::send(endpoint, self.ca.as_deref(), request, ANSWER_MAX).await;
+        sent.map_err(|error| match error {
+            HttpError::NoCa => CommandError("the server uses TLS: give its CA certificate by --ca FILE".to_owned()),
+            other => CommandError::new(other),
+        })
     }
 
     fn request(

@@ -22,6 +22,9 @@ const fn meaning(role: Role) -> &'static str {
             "Reads the access log of its tenant and the ledger of its keys, and ends what the platform was let in for."
         }
         Role::Auditor => "Reads what the compliance officer reads, and ends nothing.",
+        Role::Machine => {
+            "A gateway or storage node: asks for its own certificates. Made by `gotgan certs invite`, and by nothing else."
+        }
     }
 }
 
@@ -37,7 +40,7 @@ fn page() -> String {
         "# Roles\n\n\
          Written by a test (`roles`) from the decision itself; run it with `GOTGAN_WRITE_DOCS=1` to write it anew.\n\n\
          A principal has one role. `gotgan principal create NAME --tenant TENANT --role ROLE` makes one; a platform administrator\n\
-         belongs to no tenant, every other role to one, and reaches nothing of another.\n\n\
+         and a machine belong to no tenant, every other role to one, and reach nothing of another.\n\n\
          | role | for |\n|---|---|\n",
     );
     for role in Role::ALL {
@@ -45,7 +48,8 @@ fn page() -> String {
     }
     out.push_str(
         "\nDuties are separate: who manages keys reads no object, who reads objects sees no key, who runs the platform does neither,\n\
-         who makes principals does neither, and who watches changes nothing but that it may end what the platform was let in for.\n\
+         who makes principals does neither, who watches changes nothing but that it may end what the platform was let in for,\n\
+         and a machine does nothing but ask for certificates.\n\
          `admin:Enrol` is for whoever holds an invitation, and that is good for nothing else. Two platform administrators together\n\
          may read one bucket for some hours ([emergency access](keys.md#emergency-access)); it is in the tenant's own log.\n\n\
          | operation |",

@@ -29,11 +29,13 @@ pub enum ControlKind {
     Transport,
     /// Requests to give a tenant another administrator, by id.
     Reseating,
+    /// Machines by principal.
+    Machine,
 }
 
 impl ControlKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Platform,
         Self::Tenant,
         Self::TenantName,
@@ -46,6 +48,7 @@ impl ControlKind {
         Self::Access,
         Self::Transport,
         Self::Reseating,
+        Self::Machine,
     ];
 
     /// The byte that stands for it in keys and proofs.
@@ -64,6 +67,7 @@ impl ControlKind {
             Self::Access => 10,
             Self::Transport => 11,
             Self::Reseating => 12,
+            Self::Machine => 13,
         }
     }
 
@@ -83,6 +87,7 @@ impl ControlKind {
             Self::Access => "access of the platform",
             Self::Transport => "transport key",
             Self::Reseating => "re-seating",
+            Self::Machine => "machine",
         }
     }
 }
