@@ -76,15 +76,33 @@ impl BufferPool {
         self.take(&self.reads, segments).await
     }
 
+    /// Buffers to seal a chunk and its parity into, of so many segments each. They are waited for all at once: who
+    /// holds one while it waits for the next may wait for somebody who does the same.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when not enough come free in time.
+    pub async fn chunks(self: &Arc<Self>, sizes: &[u32]) -> Result<Vec<PooledBuffer>, Exhausted> {
+        let sum = sizes.iter().map(|segments| class_of(*segments).1).sum();
+        let mut permits = permits(&self.writes, sum).await?;
+        let split = |segments: &u32| {
+            let (class, size) = class_of(*segments);
+            let permit = permits.split(usize::try_from(size).unwrap_or(usize::MAX)).ok_or(Exhausted)?;
+            Ok(self.buffer(class, size, permit))
+        };
+        sizes.iter().map(split).collect()
+    }
+
     async fn take(self: &Arc<Self>, budget: &Arc<Semaphore>, segments: u32) -> Result<PooledBuffer, Exhausted> {
-        let class = CLASSES.iter().position(|c| *c >= segments).unwrap_or(CLASSES.len() - 1);
-        let size = CLASSES.get(class).copied().unwrap_or(SEGMENTS_PER_CHUNK);
-        let waiting = Arc::clone(budget).acquire_many_owned(size);
-        let permit = tokio::time::timeout(WAIT, waiting).await.map_err(|_| Exhausted)?.map_err(|_| Exhausted)?;
+        let (class, size) = class_of(segments);
+        let permit = permits(budget, size).await?;
+        Ok(self.buffer(class, size, permit))
+    }
+
+    fn buffer(self: &Arc<Self>, class: usize, size: u32, permit: OwnedSemaphorePermit) -> PooledBuffer {
         let length = bytes_of(size);
         let memory = self.reuse(class, size).unwrap_or_else(|| vec![0; length + BLOCK]);
         let start = memory.as_ptr().align_offset(BLOCK).min(BLOCK);
-        Ok(PooledBuffer { memory, start, length, class, pool: Arc::clone(self), _permit: permit })
+        PooledBuffer { memory, start, length, class, pool: Arc::clone(self), _permit: permit }
     }
 
     /// A free buffer of the class; else notes that one will be made, and gives up others for it.
@@ -104,6 +122,17 @@ impl BufferPool {
         }
         None
     }
+}
+
+/// The size class that holds so many segments, and its segments.
+fn class_of(segments: u32) -> (usize, u32) {
+    let class = CLASSES.iter().position(|c| *c >= segments).unwrap_or(CLASSES.len() - 1);
+    (class, CLASSES.get(class).copied().unwrap_or(SEGMENTS_PER_CHUNK))
+}
+
+async fn permits(budget: &Arc<Semaphore>, segments: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
+    let waiting = Arc::clone(budget).acquire_many_owned(segments);
+    tokio::time::timeout(WAIT, waiting).await.map_err(|_| Exhausted)?.map_err(|_| Exhausted)
 }
 
 /// Bytes of a buffer of so many segments, whole blocks.
@@ -165,5 +194,16 @@ mod tests {
             drop(pool.run(64).await.unwrap());
         }
         assert!(pool.shelf.lock().unwrap().segments <= pool.bound);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_and_its_parity_are_had_at_once() {
+        let pool = BufferPool::new(2);
+        let held = pool.chunks(&[64, 16, 16]).await.unwrap();
+        assert_eq!(held.iter().map(|buffer| buffer.len() / STRIDE).collect::<Vec<_>>(), [64, 16, 16]);
+        let left = pool.chunk(16).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), pool.chunks(&[16, 1])).await.is_err());
+        drop((held, left));
+        assert_eq!(pool.chunks(&[64, 64]).await.unwrap().len(), 2, "all came back");
     }
 }
