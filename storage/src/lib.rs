@@ -10,6 +10,7 @@ mod crc;
 pub mod geometry;
 pub mod buffer;
 pub mod chunk;
+pub mod layout;
 pub mod placement;
 #[cfg(feature = "rocksdb")]
 pub mod chunks;
