@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use policy::id::BodyId;
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,7 @@ pub struct SealedChunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 pub enum RootAlgorithm {
-    /// BLAKE3 over domain, chunk id and the BLAKE3 hash of each segment.
+    /// BLAKE3 over domain, chunk id (of a shard: layout and number too) and the BLAKE3 hash of each segment.
     Blake3 = 1,
 }
 
@@ -147,12 +148,30 @@ impl SealedChunk {
     pub fn sums(&self) -> Sums {
         sums(self.id, self.shape, &self.buffer)
     }
+
+    /// Its stored bytes, to be shared out; the buffer goes back to its pool with the last of them.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let bytes = Bytes::from_owner(self.buffer);
+        let end = self.shape.stored().min(bytes.len());
+        bytes.slice(..end)
+    }
 }
 
 /// Sums of stored bytes.
 pub(crate) fn sums(id: ChunkId, shape: Shape, stored: &[u8]) -> Sums {
     let mut root = blake3::Hasher::new();
     root.update(b"gotgan-chunk-1").update(id.body.as_bytes()).update(&id.number.to_be_bytes());
+    sums_under(root, shape, stored)
+}
+
+/// Sums of a shard; `place` is data shards and parity shards of its layout, and its number.
+pub(crate) fn shard_sums(id: ChunkId, place: [u8; 3], shape: Shape, stored: &[u8]) -> Sums {
+    let mut root = blake3::Hasher::new();
+    root.update(b"gotgan-shard-1").update(id.body.as_bytes()).update(&id.number.to_be_bytes()).update(&place);
+    sums_under(root, shape, stored)
+}
+
+fn sums_under(mut root: blake3::Hasher, shape: Shape, stored: &[u8]) -> Sums {
     let mut crcs = Vec::new();
     for number in 0..shape.segments {
         let sealed = stored.get(shape.segment(number)).unwrap_or_default();

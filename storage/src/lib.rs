@@ -11,6 +11,7 @@ pub mod geometry;
 pub mod buffer;
 pub mod chunk;
 pub mod layout;
+pub mod shard;
 pub mod placement;
 #[cfg(feature = "rocksdb")]
 pub mod chunks;
