@@ -13,6 +13,7 @@ pub mod chunk;
 pub mod layout;
 pub mod shard;
 pub mod placement;
+pub mod pool;
 #[cfg(feature = "rocksdb")]
 pub mod chunks;
 #[cfg(feature = "rocksdb")]

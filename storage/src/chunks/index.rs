@@ -20,13 +20,14 @@ use crate::condition::{Condition, Poison};
 use crate::engine::{Content, Database, Engine};
 use crate::error::StoreError;
 use crate::placement::PoolId;
+use crate::pool::SlotCount;
 use crate::reserve::{Reserve, Space};
 
 const VERSION: u8 = 1;
-/// Slots of a pool.
-const SLOTS: u32 = 4096;
 /// The one pool until there are storage classes.
 const POOL: u16 = 0;
+/// Its slots.
+const SLOTS: SlotCount = SlotCount::SMALL;
 const STORE_ID: &[u8] = b"store-id";
 
 /// Where a chunk lies.
@@ -60,7 +61,7 @@ const FAMILIES: [&str; 4] = ["chunks", "places", "open", "files"];
 pub(super) fn chunk_key(pool: PoolId, id: ChunkId) -> [u8; 24] {
     let mut out = [0; 24];
     out[..2].copy_from_slice(&pool.number().to_be_bytes());
-    out[2..4].copy_from_slice(&slot(id).to_be_bytes());
+    out[2..4].copy_from_slice(&SLOTS.slot(id).number().to_be_bytes());
     out[4..20].copy_from_slice(id.body.as_bytes());
     out[20..].copy_from_slice(&id.number.to_be_bytes());
     out
@@ -71,13 +72,6 @@ pub(super) fn read_key(key: &[u8]) -> Option<ChunkId> {
     let body = key.get(4..20)?.first_chunk::<16>()?;
     let number = key.get(20..24)?.first_chunk::<4>()?;
     Some(ChunkId { body: BodyId::from_bytes(*body), number: u32::from_be_bytes(*number) })
-}
-
-fn slot(id: ChunkId) -> u16 {
-    let mut hash = blake3::Hasher::new();
-    hash.update(id.body.as_bytes()).update(&id.number.to_be_bytes());
-    let [a, b, ..] = *hash.finalize().as_bytes();
-    u16::try_from(u32::from(u16::from_be_bytes([a, b])) & (SLOTS - 1)).unwrap_or(0)
 }
 
 /// A change of the index, to be written at once.
