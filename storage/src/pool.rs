@@ -43,4 +43,6 @@ pub use slot::{Slot, SlotCount};
 pub use table::{Epoch, StoreShare, Table, Whereabouts};
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
