@@ -118,18 +118,31 @@ pub(super) fn request<R: DeserializeOwned>(
     (key, columns): (&Path, &[(&str, &str)]),
     is_same: impl FnOnce(&R) -> bool,
 ) -> Result<(), CommandError> {
-    let asked = Client::new(reach)?.send("POST", &format!("/v1/{kind}"), body)?;
-    sign_asked(reach, (kind, text(&asked, "id")?), (key, columns), is_same)
+    // Nothing is asked for that cannot be signed.
+    let (client, pair) = (Client::new(reach)?, pair(key)?);
+    let asked = client.send("POST", &format!("/v1/{kind}"), body)?;
+    sign_written(reach, &client, (kind, text(&asked, "id")?), (&pair, columns), is_same)
 }
 
-/// Signs what the server wrote down when it was asked for, if that is what was asked for.
+/// Signs what was asked for before, if it is that.
 pub(super) fn sign_asked<R: DeserializeOwned>(
     reach: &Reach,
-    (kind, id): (&str, &str),
+    asked: (&str, &str),
     (key, columns): (&Path, &[(&str, &str)]),
     is_same: impl FnOnce(&R) -> bool,
 ) -> Result<(), CommandError> {
     let (client, pair) = (Client::new(reach)?, pair(key)?);
+    sign_written(reach, &client, asked, (&pair, columns), is_same)
+}
+
+/// Signs what the server wrote down, if that is what was asked for.
+fn sign_written<R: DeserializeOwned>(
+    reach: &Reach,
+    client: &Client,
+    (kind, id): (&str, &str),
+    (pair, columns): (&Ed25519KeyPair, &[(&str, &str)]),
+    is_same: impl FnOnce(&R) -> bool,
+) -> Result<(), CommandError> {
     let path = format!("/v1/{kind}/{}", escape(id));
     let shown = client.get(&path, &[])?;
     let document = text(&shown, "document")?;
@@ -138,7 +151,7 @@ pub(super) fn sign_asked<R: DeserializeOwned>(
             "not signed: the server wrote down another request than was asked for: {document}"
         )));
     }
-    sign(reach, &client, (&path, document), (&pair, columns))
+    sign(reach, client, (&path, document), (pair, columns))
 }
 
 /// Signs a request, and shows what it is then.
