@@ -21,7 +21,7 @@
 //! | [`held`] | objects under a key that a provider holds |
 //! | [`softhsm`] | a token of a hardware security module |
 //! | [`openbao`] | a real server that holds tenant keys |
-//! | [`machines`] | machines of a platform, and nodes that run |
+//! | [`machines`] | machines of a platform, invited and joined |
 //! | [`mount`] | a small file system of a test's own |
 //! | [`noise`] | bodies and choices from a printed seed |
 //! | [`disk`] | what lies under a directory: listings, needles, entropy |

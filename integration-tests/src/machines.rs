@@ -1,15 +1,11 @@
-//! Machines of a platform: invited, joined, and nodes that run.
+//! Machines of a platform: invited and joined.
 
-use std::fs::{File, read_to_string};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::cli::run;
-use crate::clock::until;
-use crate::server::{Server, Store, binary};
+use crate::server::{Server, Store};
 
 /// A gotgan command without a server, which must succeed.
 pub fn gotgan(arguments: &[&str]) -> String {
@@ -100,85 +96,10 @@ impl Platform {
         let all = self.server.json(&["certs", "list"]);
         all.as_array().unwrap().iter().find(|machine| machine["id"] == id).cloned().unwrap()
     }
-
-    /// Starts the node of a machine over stores beside its folder; it must come up.
-    #[must_use]
-    pub fn node(&self, machine: &str, stores: &[&str]) -> Node {
-        let log = self.at(&format!("{machine}.log"));
-        let mut command = Command::new(binary());
-        command.args(["node", "--listen", "127.0.0.1:0", "--machine", &self.text(machine)]);
-        for store in stores {
-            command.args(["--store", &self.text(store)]);
-        }
-        Node::spawn(command, log)
-    }
 }
 
 impl Default for Platform {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// A node that runs; killed when it is dropped.
-#[derive(Debug)]
-pub struct Node {
-    child: Child,
-    log: PathBuf,
-    /// Where it listens.
-    pub address: SocketAddr,
-}
-
-impl Node {
-    fn spawn(mut command: Command, log: PathBuf) -> Self {
-        let out = File::create(&log).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out).spawn().unwrap();
-        let address = until("the node is ready or ends", || {
-            let said = read_to_string(&log).unwrap();
-            assert!(child.try_wait().unwrap().is_none(), "the node ended: {said}");
-            let line = said.lines().find(|line| line.contains(" ready "))?;
-            line.split("address=").nth(1)?.split(' ').next()?.parse().ok()
-        });
-        Self { child, log, address }
-    }
-
-    /// All that it said.
-    #[must_use]
-    pub fn said(&self) -> String {
-        read_to_string(&self.log).unwrap()
-    }
-
-    /// Where it listens, as text.
-    #[must_use]
-    pub fn to(&self) -> String {
-        self.address.to_string()
-    }
-
-    /// Kills it, as a power cut of the process.
-    pub fn kill9(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Stops it; it must end well.
-    pub fn stop(mut self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM)
-            .unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {}", self.said());
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ended = self.child.kill().and_then(|()| self.child.wait());
-    }
-}
-
-/// What a gateway's machine hears of a node.
-#[must_use]
-pub fn status(gateway: &Path, node: &Node) -> Value {
-    let text = gotgan(&["node", "status", &node.to(), "--machine", gateway.to_str().unwrap(), "--json"]);
-    serde_json::from_str(&text).unwrap()
 }

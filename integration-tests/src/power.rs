@@ -446,9 +446,9 @@ mod tests {
     fn a_page_takes_only_what_a_write_put_into_it() {
         let log: Vec<u8> = (0..100).collect();
         let write = Change::Write { at: PAGE - 10, from: 50, size: 50 };
-        let taken = |number| {
-            let Change::Write { at, from, size } = write.within(number) else { unreachable!() };
-            (at, log[from..from + size].to_vec())
+        let taken = |number| match write.within(number) {
+            Change::Write { at, from, size } => (at, log[from..from + size].to_vec()),
+            other => panic!("{other:?}"),
         };
         assert_eq!(taken(0), (PAGE - 10, log[50..60].to_vec()));
         assert_eq!(taken(1), (PAGE, log[60..].to_vec()));
