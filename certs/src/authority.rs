@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use policy::place::{Country, Place};
 use policy::time::UtcMillis;
@@ -14,13 +15,15 @@ use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroizing;
 
 use crate::claims;
-use crate::files::{CertError, malformed, read, write};
+use crate::files::{CertError, key_pair, malformed, read, write};
 use crate::request::{NewKey, Request};
 use crate::role::Roles;
 use crate::validity::Validity;
 
 /// Life of a root: ten years.
 pub const ROOT_DAYS: u64 = 3650;
+/// Life of a machine's certificate; a third of it is left when it is renewed (SECURITY.md rule 23).
+pub const MACHINE_LIFE: Duration = Duration::from_secs(24 * 3600);
 const USAGES: [KeyUsagePurpose; 2] = [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 const BOTH_SIDES: [ExtendedKeyUsagePurpose; 2] =
     [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -85,9 +88,7 @@ impl Authority {
     /// `Io`, `Malformed`, or `Foreign` when the key is another CA's: what it signed nobody would believe.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, CertError> {
         let chain = String::from_utf8(read(certificate)?).map_err(|e| malformed(certificate, e))?;
-        let secret = Zeroizing::new(read(key)?);
-        let secret = std::str::from_utf8(&secret).map_err(|e| malformed(key, e))?;
-        let pair = KeyPair::from_pem(secret).map_err(|e| malformed(key, e))?;
+        let pair = key_pair(key)?;
         let public = parsed(&chain, |own| own.public_key().raw.to_vec()).map_err(|why| malformed(certificate, why))?;
         if public != pair.subject_public_key_info() {
             return Err(CertError::Foreign { certificate: certificate.to_owned(), key: key.to_owned() });
@@ -101,20 +102,6 @@ impl Authority {
         let countries = countries.map_err(|e| malformed(certificate, e))?;
         let issuer = Issuer::from_ca_cert_pem(&chain, pair).map_err(|e| malformed(certificate, e))?;
         Ok(Self { issuer, chain, validity, countries })
-    }
-
-    /// Writes its certificate where it is asked for.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn publish(&self, certificate: &Path) -> Result<(), CertError> {
-        write(certificate, self.chain.as_bytes(), 0o644)
-    }
-
-    /// Its certificate (PEM), and behind it those that vouch for it, without the root of an intermediate.
-    #[must_use]
-    pub fn chain(&self) -> &str {
-        &self.chain
     }
 
     /// When it ends, and with it all that it signed.
@@ -156,11 +143,7 @@ impl Authority {
             return Err(CertError::NotRoot);
         }
         let pair = match key.exists() {
-            true => {
-                let secret = Zeroizing::new(read(key)?);
-                let secret = std::str::from_utf8(&secret).map_err(|e| malformed(key, e))?;
-                KeyPair::from_pem(secret).map_err(|e| malformed(key, e))?
-            }
+            true => key_pair(key)?,
             false => KeyPair::generate()?,
         };
         let mut params = named("Gotgan issuing CA", life.until(self.ends()))?;

@@ -1,15 +1,14 @@
 //! Statements that a node signs with the key of its identity, for whoever holds the CA's certificate and nothing else.
 
-use std::path::Path;
-
 use policy::place::VerifiedPlace;
 use policy::time::UtcMillis;
-use rcgen::{KeyPair, SigningKey};
+use rcgen::SigningKey;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
+use crate::files::{key_pair, read};
 use crate::identity::{IdentityFiles, certificates};
+use crate::role::Role;
 use crate::trust::{Side, Trust};
 
 /// The algorithm of each signature here: ECDSA on P-256 with SHA-256, in DER (RFC 5480, RFC 3279).
@@ -37,10 +36,9 @@ pub fn sign(
     if let Some(why) = files.verify(now).reason {
         return Err(why);
     }
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    let (certificate, secret) = (read(&files.certificate)?, Zeroizing::new(read(&files.key)?));
-    let pair = KeyPair::from_pem(&secret).map_err(|e| format!("{}: {e}", files.key.display()))?;
-    let text = text(certificate)?;
+    let certificate = read(&files.certificate).map_err(|e| e.to_string())?;
+    let pair = key_pair(&files.key).map_err(|e| e.to_string())?;
+    let text = text(String::from_utf8(certificate).map_err(|e| e.to_string())?)?;
     let signature = pair.sign(text.as_bytes()).map_err(|e| e.to_string())?;
     Ok(Signed { text, signature })
 }
@@ -55,6 +53,10 @@ pub fn verify(ca: &[u8], signer: &str, signed: &Signed, at: i64) -> Result<(), S
     let trust = Trust::new(ca).map_err(|e| e.to_string())?;
     let at = UtcMillis(u64::try_from(at).unwrap_or(0).saturating_mul(1000));
     let identity = trust.identify(&chain, Side::Server, at).map_err(|e| format!("the signer: {e}"))?;
+    // A node that keeps chunks says nothing of keys. Certificates of before there were roles have none.
+    if !identity.roles.is_empty() && !identity.roles.contains(&Role::Gateway) {
+        return Err("the signer is no gateway".to_owned());
+    }
     // Not a server's certificate, which lies on proxies, too.
     if identity.place == VerifiedPlace::unknown() {
         return Err("the signer is no node: its certificate carries no residency claim".to_owned());
@@ -78,7 +80,6 @@ pub fn is_signed_by(certificate: &CertificateDer<'_>, message: &[u8], signature:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::role::Role;
     use crate::testing::{DAY, Installation, NOW, days, in_country, later};
 
     #[test]
@@ -89,7 +90,7 @@ mod tests {
             IdentityFiles { certificate: at("n.pem"), key: at("n.key"), ca: at("ca.pem"), anchor: at("ca.pem") };
         let say = |certificate: String| Ok(format!("what was done, signed by {certificate}"));
         assert!(sign(&files, NOW, say).is_err(), "there is no identity");
-        ca.machine("n", &[Role::Node], Some(&in_country("KR")), days(1));
+        ca.machine("n", &[Role::Gateway, Role::Node], Some(&in_country("KR")), days(1));
         let signed = sign(&files, NOW, say).unwrap();
         let signer = std::fs::read_to_string(&files.certificate).unwrap();
         assert!(signed.text.ends_with(&signer));
@@ -103,6 +104,10 @@ mod tests {
         let other = Installation::new();
         let other = std::fs::read(other.at("ca.pem")).unwrap();
         assert!(verify(&other, &signer, &signed, now).unwrap_err().contains("of this installation"));
+        ca.machine("n", &[Role::Node], Some(&in_country("KR")), days(1));
+        let signed_by_node = sign(&files, NOW, say).unwrap();
+        let node = std::fs::read_to_string(&files.certificate).unwrap();
+        assert!(verify(&root, &node, &signed_by_node, now).unwrap_err().contains("no gateway"));
         ca.machine("silent", &[Role::Gateway], None, days(1));
         let silent = std::fs::read_to_string(at("silent.pem")).unwrap();
         assert!(verify(&root, &silent, &signed, now).unwrap_err().contains("no residency claim"));

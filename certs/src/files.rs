@@ -5,6 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rcgen::KeyPair;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use zeroize::Zeroizing;
+
 /// A certificate could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
@@ -63,6 +68,13 @@ pub enum CertError {
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CertError> {
     fs::read(path).map_err(|source| CertError::Io { path: path.to_owned(), source })
+}
+
+/// The first private key of a PEM file.
+pub(crate) fn key_pair(path: &Path) -> Result<KeyPair, CertError> {
+    let text = Zeroizing::new(read(path)?);
+    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|e| malformed(path, e))?;
+    KeyPair::try_from(&secret).map_err(|e| malformed(path, e))
 }
 
 pub(crate) fn malformed(path: &Path, why: impl ToString) -> CertError {

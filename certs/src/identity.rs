@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use policy::place::VerifiedPlace;
 use policy::time::UtcMillis;
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::PublicKeyData;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use zeroize::Zeroizing;
 
+use crate::files::key_pair;
 use crate::trust::{Side, Trust};
 use crate::validity::Validity;
 
@@ -86,7 +86,8 @@ impl IdentityFiles {
         let chain = certificates(&chain).map_err(|e| format!("{}: {e}", self.certificate.display()))?;
         let trust = Trust::new(&root).map_err(|e| format!("{}: {e}", self.ca.display()))?;
         let identity = trust.identify(&chain, Side::Server, now).map_err(|e| format!("the node's identity: {e}"))?;
-        if public_of(&chain) != Some(self.public_key()?) {
+        let pair = key_pair(&self.key).map_err(|e| e.to_string())?;
+        if public_of(&chain) != Some(pair.subject_public_key_info()) {
             return Err("the node has not the key of its certificate".to_owned());
         }
         if identity.place == VerifiedPlace::unknown() {
@@ -99,14 +100,6 @@ impl IdentityFiles {
             due: identity.validity.due(),
             reason: None,
         })
-    }
-
-    /// Public half of the key, in DER.
-    fn public_key(&self) -> Result<Vec<u8>, String> {
-        let why = |e: &dyn std::fmt::Display| format!("{}: {e}", self.key.display());
-        let secret = Zeroizing::new(std::fs::read_to_string(&self.key).map_err(|e| why(&e))?);
-        let pair = KeyPair::from_pem(&secret).map_err(|e| why(&e))?;
-        Ok(pair.subject_public_key_info())
     }
 }
 

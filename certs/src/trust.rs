@@ -143,17 +143,19 @@ impl Trust {
             return Err(Distrust::OfAuthority);
         }
         let entity = EndEntityCert::try_from(leaf).map_err(malformed)?;
-        let signers = self.signers(&entity, above, side, now)?;
+        let (between, anchors) = self.signers(&entity, above, side, now)?;
         let mut validity = Validity::of(&parsed);
         let mut countries: Option<BTreeSet<Country>> = None;
-        for signer in &signers {
+        for signer in &between {
             let (_, signer) = x509_parser::parse_x509_certificate(signer).map_err(malformed)?;
             validity = validity.within(Validity::of(&signer));
-            // A root says nothing; of two intermediates both must let it be.
-            if signer.issuer() != signer.subject() {
-                let named: BTreeSet<Country> = claims::of(&signer, claims::COUNTRIES)?.unwrap_or_default();
-                countries = Some(countries.map_or(named.clone(), |before| &before & &named));
-            }
+            // One that names none vouches for none; of two both must let it be.
+            let named: BTreeSet<Country> = claims::of(&signer, claims::COUNTRIES)?.unwrap_or_default();
+            countries = Some(countries.map_or(named.clone(), |before| &before & &named));
+        }
+        for anchor in &anchors {
+            let (_, anchor) = x509_parser::parse_x509_certificate(anchor).map_err(malformed)?;
+            validity = validity.within(Validity::of(&anchor));
         }
         let place: Option<Place> = claims::of(&parsed, claims::RESIDENCY)?;
         if let Some(place) = &place {
@@ -188,14 +190,14 @@ impl Trust {
         if identity.roles.contains(&role) { Ok(identity) } else { Err(Distrust::Role(role)) }
     }
 
-    /// Those that vouch for a certificate, up to the anchor.
+    /// Those that vouch for a certificate: between it and its anchor, and that.
     fn signers(
         &self,
         entity: &EndEntityCert<'_>,
         above: &[CertificateDer<'_>],
         side: Side,
         now: UtcMillis,
-    ) -> Result<Vec<CertificateDer<'static>>, Distrust> {
+    ) -> Result<(Vec<CertificateDer<'static>>, Vec<CertificateDer<'static>>), Distrust> {
         let anchors = self.anchors.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>();
         let anchors = anchors.map_err(malformed)?;
         let lists: Vec<&CertRevocationList<'static>> =
@@ -223,14 +225,14 @@ impl Trust {
     }
 
     /// The intermediates, and the anchor as its whole certificate.
-    fn path(&self, path: &VerifiedPath<'_>) -> Vec<CertificateDer<'static>> {
+    fn path(&self, path: &VerifiedPath<'_>) -> (Vec<CertificateDer<'static>>, Vec<CertificateDer<'static>>) {
         let between = path.intermediate_certificates().map(|one| one.der().into_owned());
         let spki = spki_for_anchor(path.anchor());
         let last = self.anchors.iter().filter(|anchor| {
             x509_parser::parse_x509_certificate(anchor)
                 .is_ok_and(|(_, parsed)| parsed.public_key().raw == spki.as_ref())
         });
-        between.chain(last.cloned()).collect()
+        (between.collect(), last.cloned().collect())
     }
 }
 

@@ -62,8 +62,8 @@ impl Authorities {
         std::fs::read_to_string(certificate).map_err(|source| CertError::Io { path: certificate.clone(), source })
     }
 
-    /// The intermediate, which vouches for machines in Korea and in the country that is asked for. The root signs it where it is
-    /// not there, is about to end, or does not vouch for that country.
+    /// The intermediate, which vouches for machines in Korea and in the country of this node, where that is said. The root signs it
+    /// where it is not there, is about to end, or vouches for others.
     ///
     /// # Errors
     /// Of the root, where it must sign and cannot.
@@ -80,13 +80,17 @@ impl Authorities {
             ca.countries().is_some_and(|all| country.is_none_or(|one| all.contains(&one))) && ca.validity().holds(now)
         };
         let known = known.filter(vouches);
-        if known.as_ref().is_some_and(|ca| !ca.validity().is_due(now)) {
+        let kept = known.as_ref().and_then(Authority::countries).filter(|_| country.is_none()).cloned();
+        let countries: BTreeSet<Country> =
+            kept.unwrap_or_else(|| [Some(Country::KR), country].into_iter().flatten().collect());
+        // No wider than it must be, when it is known how wide that is.
+        let is_exact = |ca: &Authority| country.is_none() || ca.countries() == Some(&countries);
+        if known.as_ref().is_some_and(|ca| !ca.validity().is_due(now) && is_exact(ca)) {
             return known.ok_or(CertError::NotIntermediate);
         }
-        let countries: BTreeSet<Country> = [Some(Country::KR), country].into_iter().flatten().collect();
         let signed = self.root().and_then(|root| match &known {
             // It would end no later.
-            Some(ca) if root.ends() <= ca.ends() => Ok(None),
+            Some(ca) if root.ends() <= ca.ends() && is_exact(ca) => Ok(None),
             _ => root.issue_intermediate(&countries, Validity::begun(now, LIFE), (certificate, key)).map(Some),
         });
         match (signed, known) {
@@ -97,7 +101,7 @@ impl Authorities {
             (Ok(None), Some(known)) => Ok(known),
             (Err(error), Some(known)) => {
                 let ends = rfc3339(known.ends());
-                tracing::warn!(%error, ends, "the issuing CA is about to end: bring the root's key, ca.key, for a moment");
+                tracing::warn!(%error, ends, "the issuing CA is about to end, or vouches for more than it must: bring the root's key, ca.key, for a moment");
                 Ok(known)
             }
             (Err(error), None) => Err(error),
@@ -134,6 +138,8 @@ mod tests {
         let next = authorities.issuer(None, day(300)).unwrap();
         assert!(next.ends() > first.ends() && std::fs::read(&home.issuer()[1]).unwrap() == key, "of the same key");
         assert!(authorities.issuer(Some(japan), day(300)).unwrap().countries().unwrap().contains(&japan));
+        let narrow = authorities.issuer(Some(Country::KR), day(300)).unwrap();
+        assert_eq!(narrow.countries().unwrap(), &[Country::KR].into(), "this node is in Korea again");
         std::fs::write(&home.issuer()[0], "none").unwrap();
         assert!(authorities.issuer(None, day(301)).is_ok(), "signed anew");
     }

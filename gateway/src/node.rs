@@ -3,9 +3,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use certs::authority::Machine;
+use certs::authority::{MACHINE_LIFE, Machine};
 use certs::files::{CertError, write};
 use certs::identity::{IdentityFiles, NodeIdentity};
 use certs::role::{Role, Roles};
@@ -17,8 +16,6 @@ use crate::authorities::Authorities;
 use crate::config::{Node, some};
 use crate::home::Home;
 
-/// Life of an identity; a third of it is left when it is renewed (SECURITY.md rule 23).
-const LIFE: Duration = Duration::from_secs(24 * 3600);
 const NO_PLACE: &str = "none";
 
 /// The identity cannot be issued.
@@ -153,13 +150,13 @@ impl OwnIdentity {
 
     fn issue(&self, place: Option<Place>, reason: &str, now: UtcMillis) -> Result<Issued, NodeError> {
         let authority = self.authorities.issuer(place.as_ref().map(|place| place.country), now)?;
-        let IdentityFiles { certificate, key, ca, anchor } = &self.files;
-        write(ca, &std::fs::read(anchor).map_err(|source| CertError::Io { path: anchor.clone(), source })?, 0o644)?;
+        let IdentityFiles { certificate, key, ca, .. } = &self.files;
+        write(ca, self.authorities.anchors()?.as_bytes(), 0o644)?;
         let record = serde_json::to_vec_pretty(&place).map_err(|e| self.malformed(e))?;
         write(&self.enrolment, &record, 0o600)?;
         let roles: Roles = Role::ALL.into();
         let machine = Machine { name: &self.name, roles: &roles, place: place.as_ref() };
-        authority.issue_own(&machine, Validity::begun(now, LIFE), (certificate, key))?;
+        authority.issue_own(&machine, Validity::begun(now, MACHINE_LIFE), (certificate, key))?;
         let identity = self.verify(now)?;
         let event = format!("identity {} issued because {reason}: {}", identity.serial, describe(&identity));
         Ok(Issued { event: Some(event), ..Issued::known(identity) })
