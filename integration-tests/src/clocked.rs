@@ -70,14 +70,22 @@ impl Clocked {
     /// Runs a command as somebody.
     #[must_use]
     pub fn run(&self, account: &Account, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .args(["--data", self.store.data().to_str().unwrap(), "--json"])
-            .envs(account.variables())
-            .env("LD_PRELOAD", &self.library)
-            .env("AHEAD", &self.ahead)
-            .output()
-            .unwrap()
+        let mut command = self.command();
+        command.args(arguments).args(["--data", self.store.data().to_str().unwrap(), "--json"]);
+        command.envs(account.variables()).output().unwrap()
+    }
+
+    /// Runs a command that asks no server of its own accord, which must succeed; gives what it printed.
+    pub fn alone(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.env("LD_PRELOAD", &self.library).env("AHEAD", &self.ahead);
+        command
     }
 
     /// Runs a command with `--json`, which must succeed.

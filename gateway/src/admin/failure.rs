@@ -59,6 +59,12 @@ impl From<Error> for Failure {
             Error::Provider(ProviderError::Refused { .. } | ProviderError::Unknown(_)) => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            // Its words name files of this machine.
+            Error::Authority(_) => {
+                tracing::error!(%error, "a certificate was not signed");
+                let why = "the CA cannot sign now: the server's log says why, and whether the root's key is wanted";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, why)
+            }
             _ => {
                 tracing::error!(%error, "an admin request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certs::authority::{Issued, Machine};
+use certs::authority::{Issued, MACHINE_LIFE, Machine};
 use certs::files::CertError;
 use certs::request::Request as CertificateRequest;
 use certs::revocation::Revoked;
@@ -33,14 +33,12 @@ use crate::error::Error;
 
 /// The format of enrolments.
 pub const REQUEST: &str = "gotgan-machine-enrolment/1";
-/// Life of a certificate.
-const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How a request begins, and how long it is.
 const PEM_BEGINS: &str = "-----BEGIN CERTIFICATE REQUEST-----";
 const REQUEST_CHARACTERS: RangeInclusive<usize> = 100..=4096;
-/// Certificates of one machine that have not ended.
+/// Certificates of one machine that may hold.
 const CERTIFICATES_MAX: usize = 64;
-/// Machines that are shown, and looked at for revocations.
+/// Machines that are shown.
 const MACHINES_MAX: usize = 100_000;
 /// Characters of a site, rack or operator.
 const PLACE_MAX: usize = 100;
@@ -117,7 +115,7 @@ pub(super) async fn sign(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
     if known.row.revoked.is_some() || known.row.approved.is_some() {
         return Err(conflict("it is not waiting for a signature"));
     }
-    let asked = signed(admin, call, &known.row.asked, admin.gateway.trial_destruction).await?;
+    let asked = signed(admin, call, &known.row.asked, false).await?;
     let approved = asked.is_approved().then(now);
     let row = MachineRow { asked, approved, ..known.row.clone() };
     let rows = vec![admin.gateway.control.replace(&known, &row)?];
@@ -166,7 +164,7 @@ pub(super) async fn issue(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fai
         known.filter(|known| known.row.revoked.is_none()).ok_or_else(|| conflict("it is no machine, or revoked"))?;
     let now = now();
     let mut row = known.row.clone();
-    row.certificates.retain(|certificate| certificate.ends > now);
+    row.certificates.retain(|certificate| certificate.may_hold(now));
     if row.certificates.len() >= CERTIFICATES_MAX {
         let why = format!("{CERTIFICATES_MAX} certificates of it hold already: it asks too often");
         return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, why));
@@ -201,7 +199,7 @@ async fn certify(
     let sign = move || {
         let place = row.claim();
         let machine = Machine { name: &row.name, roles: &row.roles, place: Some(&place) };
-        authorities.issuer(None, now)?.issue(&machine, &request, Validity::begun(now, LIFE))
+        authorities.issuer(None, now)?.issue(&machine, &request, Validity::begun(now, MACHINE_LIFE))
     };
     match on_disk(sign).await? {
         Err(CertError::Elsewhere(country)) => Err(conflict(format!("the CA cannot vouch for machines in {country}"))),
@@ -212,32 +210,42 @@ async fn certify(
 
 /// The list of revocations as it was signed last.
 #[derive(Debug, Default)]
-pub(super) struct Revocations(Mutex<Option<(Instant, u64, String)>>);
+pub(super) struct Revocations(Mutex<Option<Kept>>);
 
-/// Every certificate that was revoked and has not ended (PEM).
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    number: u64,
+    fresh: Validity,
+    list: String,
+}
+
+/// Every certificate that was revoked and may hold somewhere still (PEM).
 pub(super) async fn revocations(admin: &Admin) -> Result<String, Error> {
-    let mut kept = admin.revocations.0.lock().await;
-    if let Some((at, _, list)) = &*kept
-        && at.elapsed() < KEPT
+    let (mut kept, now) = (admin.revocations.0.lock().await, now());
+    // By the clock of the day, too, which may be set.
+    if let Some(last) = &*kept
+        && last.at.elapsed() < KEPT
+        && !last.fresh.is_due(now)
     {
-        return Ok(list.clone());
+        return Ok(last.list.clone());
     }
-    let now = now();
-    let revoked = |row: &MachineRow| row.revoked.is_some();
-    let machines: Vec<MachineRow> = admin.gateway.control.rows(MACHINES_MAX, revoked).await?;
+    let held = |row: &MachineRow| row.revoked.is_some() && row.latest().is_some_and(|latest| latest.may_hold(now));
+    // All of them, however many: one that were left out would be believed.
+    let machines: Vec<MachineRow> = admin.gateway.control.rows(usize::MAX, held).await?;
     let of = |machine: &MachineRow| {
         let at = machine.revoked.unwrap_or(now);
-        let holds = |certificate: &MachineCertificate| certificate.ends > now;
-        let held: Vec<_> = machine.certificates.iter().filter(|one| holds(one)).cloned().collect();
+        let held: Vec<_> = machine.certificates.iter().filter(|one| one.may_hold(now)).cloned().collect();
         held.into_iter().map(move |certificate| Revoked { serial: certificate.serial, at })
     };
     let revoked: Vec<Revoked> = machines.iter().flat_map(of).collect();
     // Never lower than before, whatever becomes of the clock.
-    let number = (now.0 / 1000).max(kept.as_ref().map_or(0, |(_, number, _)| *number));
+    let number = (now.0 / 1000).max(kept.as_ref().map_or(0, |last| last.number));
     let authorities = Arc::clone(&admin.gateway.authorities);
-    let sign = move || authorities.issuer(None, now)?.revoke(&revoked, number, Validity::begun(now, FRESH));
+    let fresh = Validity::begun(now, FRESH);
+    let sign = move || authorities.issuer(None, now)?.revoke(&revoked, number, fresh);
     let list = on_disk(sign).await??;
-    *kept = Some((Instant::now(), number, list.clone()));
+    *kept = Some(Kept { at: Instant::now(), number, fresh, list: list.clone() });
     Ok(list)
 }
 

@@ -150,6 +150,10 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Fail
 
 pub(super) async fn disable(admin: &Admin, call: &Call<'_>) -> Result<Outcome, Failure> {
     let known = principal(admin, call, call.path.get(1).copied().unwrap_or("")).await?;
+    if known.row.role == Role::Machine {
+        // Its certificates would go on being believed.
+        return Err(conflict("a machine is ended with its certificates: gotgan certs revoke"));
+    }
     let unseated = seats(admin, call, known.row.tenant).await?;
     another_administrator(admin, &known.row, |credential| credential.principal != known.row.id).await?;
     let row = PrincipalRow { active: false, ..known.row.clone() };

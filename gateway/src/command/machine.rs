@@ -138,9 +138,9 @@ impl Folder {
         let key = NewKey::generate(&access.machine).map_err(CommandError::new)?;
         let client = access.client(&self.anchors())?;
         let answer = client.send("POST", "/v1/certificates", &json!({ "request": key.request }))?;
-        self.keep_revocations(text(&answer, "revocations")?)?;
         let both = Zeroizing::new([key.secret().as_str(), text(&answer, "certificate")?].concat());
         write(&self.identity(), both.as_bytes(), 0o600).map_err(CommandError::new)?;
+        self.keep_revocations(text(&answer, "revocations")?)?;
         Ok(answer)
     }
 

@@ -26,7 +26,7 @@ pub struct MachineRow {
     pub asked: Asked,
     /// When a second person had signed it.
     pub approved: Option<UtcMillis>,
-    /// Certificates that have not ended, or ended since the last one was issued.
+    /// Certificates that may hold somewhere, or ended since the last one was issued.
     pub certificates: Vec<MachineCertificate>,
     /// It counts no longer, since then.
     pub revoked: Option<UtcMillis>,
@@ -41,6 +41,17 @@ pub struct MachineCertificate {
     pub issued: UtcMillis,
     /// When it ends.
     pub ends: UtcMillis,
+}
+
+/// Clocks of machines may be behind by this (milliseconds): two hours.
+const BEHIND: u64 = 2 * 3600 * 1000;
+
+impl MachineCertificate {
+    /// Whether a machine whose clock is behind may take it for one that holds.
+    #[must_use]
+    pub const fn may_hold(&self, now: UtcMillis) -> bool {
+        now.0 < self.ends.0.saturating_add(BEHIND)
+    }
 }
 
 impl MachineRow {
